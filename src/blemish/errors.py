@@ -1,0 +1,45 @@
+"""Errors a caller can act on: each says what was found, what was expected and what to do.
+
+BlemishError
+├── SettingError       an option has a value that makes no sense
+├── ImageError         an image cannot be read or cannot be used
+├── DatasetError       a folder or list does not hold what is needed
+├── ModelFileError     a .blemish file is damaged, foreign, or from a newer version
+├── TrainingError      learning failed, or a checkpoint belongs to another run
+├── OutputError        a result cannot be written (read-only or full disk)
+└── MissingExtraError  a part of Blemish is not installed
+"""
+
+from __future__ import annotations
+
+
+class BlemishError(Exception):
+    """Any error that Blemish raises on purpose; catch this one to catch them all."""
+
+
+class SettingError(BlemishError, ValueError):
+    """An option has a value outside its range; the message names the range."""
+
+
+class ImageError(BlemishError):
+    """An image cannot be read or used; the message names the file and the reason."""
+
+
+class DatasetError(BlemishError):
+    """A folder, tree or CSV does not hold the images that were asked for."""
+
+
+class ModelFileError(BlemishError):
+    """A ``.blemish`` file is truncated, changed, foreign, or from a newer version."""
+
+
+class TrainingError(BlemishError):
+    """Learning cannot start, go on, or be trusted; the message says which, and what to do."""
+
+
+class OutputError(BlemishError):
+    """A result cannot be written; what was there before is still there."""
+
+
+class MissingExtraError(BlemishError, ImportError):
+    """A part of Blemish that is not installed was called; the message has the pip command."""

@@ -1,0 +1,337 @@
+"""Read any image file as one grey picture, bring it to a size, and write pictures back.
+
+In come PNG, JPEG, BMP, TIFF and WebP files of every usual kind, or numpy arrays; out goes ``(H, W)`` float32 in [0, 1]:
+8-bit samples are divided by 255, 16-bit ones by 65535, float samples are taken as they are and must lie in [0, 1].
+Colour becomes grey by its Rec. 601 luma, in float32. Transparent pixels are shown over black. EXIF orientation is
+applied, ICC profiles and gamma are not. A file holds one image: pages and animations are refused, not guessed at.
+
+Pillow alone opens files, because it notices truncated ones; OpenCV would return half a picture without a word.
+"""
+
+from __future__ import annotations
+
+import io
+import secrets
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION, TiffImageFile
+
+from blemish.errors import ImageError, OutputError
+from blemish.results import FloatArray
+
+MAX_PIXELS = 2**28  # 16384 x 16384; a header that declares more is taken for a decompression bomb
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+
+_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+_DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff"})  # those that can hold 16-bit samples
+_WHITE = {np.dtype(np.bool_): 1, np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
+_LUMA = (299, 587, 114)  # Rec. 601 in thousandths: 8-bit sums stay whole, so grey stored as RGB is exactly that grey
+_FLAT = 0.5 / 65535  # half a 16-bit step: smaller differences are rounding, not surface
+_OTHER_BYTE_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+_EXPORT = "Export it as an 8- or 16-bit grey or RGB PNG."
+_PILLOW = threading.Lock()  # Pillow's pixel limit and Python's warning filters belong to the whole process
+
+
+def read_image(path: Path | str) -> FloatArray:
+    """Read an image file as a grey picture, whatever kind it is.
+
+    Returns:
+        ``(H, W)`` float32 in [0, 1], as the module's first lines define it.
+
+    Raises:
+        ImageError: the file is missing, empty, truncated, no image, of an unsupported kind, larger than ``MAX_PIXELS``,
+            holds several frames, or holds float samples outside [0, 1].
+    """
+    path = Path(path)
+    try:
+        return as_image(_decode(_file_bytes(path)))
+    except ImageError as error:
+        raise ImageError(f"'{path}': {error}") from error
+    except Exception as error:  # damaged or hostile bytes make decoders raise almost anything
+        raise ImageError(f"'{path}': damaged, truncated or of a rare kind ({error!r}). {_EXPORT}") from error
+
+
+def read_mask(path: Path | str) -> NDArray[np.bool_]:
+    """Read a ground-truth mask: ``(H, W)`` bool, true where the file's pixel is anything but black."""
+    return read_image(path) > 0
+
+
+def as_image(array: NDArray[Any]) -> FloatArray:
+    """Turn an array into the same grey picture that `read_image` makes of a file with these samples.
+
+    Args:
+        array: ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` RGB or ``(H, W, 4)`` RGBA; bool, uint8, uint16, or float in
+            [0, 1]. OpenCV's BGR order must be turned round first.
+
+    Returns:
+        ``(H, W)`` float32 in [0, 1], a new array.
+
+    Raises:
+        ImageError: another shape, another dtype, or float values outside [0, 1].
+
+    Example:
+        >>> as_image(np.array([[[255, 0, 0], [255, 255, 255]]], dtype=np.uint8)).round(3).tolist()
+        [[0.29899999499320984, 1.0]]
+    """
+    pixels = np.asarray(array)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if pixels.size == 0 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
+        raise ImageError(f"shape {np.shape(array)}; expected (H, W), (H, W, 3) for RGB or (H, W, 4) for RGBA.")
+    white = _white(pixels)
+    if pixels.ndim == 2:
+        return np.asarray(np.divide(pixels, white, dtype=np.float32))
+    red, green, blue = (
+        np.multiply(pixels[:, :, channel], weight, dtype=np.float32) for channel, weight in enumerate(_LUMA)
+    )
+    grey: FloatArray = (red + green + blue) / np.float32(1000 * white)
+    if pixels.shape[2] == 4:
+        grey *= np.divide(pixels[:, :, 3], white, dtype=np.float32)
+    return grey
+
+
+def prepare(image: FloatArray, height: int, width: int) -> FloatArray:
+    """Bring an image to a size and stretch its grey values over all of [0, 1].
+
+    Args:
+        image: ``(H, W)`` float32; it is not changed.
+        height: rows of the result, 1 or more.
+        width: columns of the result, 1 or more.
+
+    Returns:
+        ``(height, width)`` float32, smallest value 0 and largest 1; all zeros when the image has one colour.
+
+    Source: Tayeh et al. 2020, sec. IV-B (every image is resized and min-max scaled).
+
+    Example:
+        >>> prepare(np.array([[0.25, 0.5], [0.75, 0.75]], dtype=np.float32), 2, 2).tolist()
+        [[0.0, 0.5], [1.0, 1.0]]
+    """
+    resized = resize(image, height, width)
+    low, high = resized.min(), resized.max()
+    if high - low < _FLAT:
+        return np.zeros_like(resized)
+    return np.asarray((resized - low) / (high - low))
+
+
+def resize(array: FloatArray, height: int, width: int) -> FloatArray:
+    """Resize ``(H, W)`` to ``(height, width)``: averaging where an axis shrinks, interpolating where it grows."""
+    source = np.ascontiguousarray(array, dtype=np.float32)
+    inner_size = (min(source.shape[1], width), min(source.shape[0], height))  # (W, H), OpenCV's order
+    shrunk = cv2.resize(source, inner_size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+
+
+def encode_png(array: NDArray[Any]) -> bytes:
+    """Encode ``(H, W)`` or ``(H, W, 3)`` RGB uint8 as the bytes of a PNG file."""
+    return _encode(array, ".png")
+
+
+def write_image(path: Path | str, array: NDArray[Any]) -> None:
+    """Write a picture in the format that the path's suffix names; the file appears whole or not at all.
+
+    Args:
+        path: ends in one of ``IMAGE_SUFFIXES``; missing folders are created.
+        array: ``(H, W)`` or ``(H, W, 3)`` RGB; uint8, uint16 (PNG and TIFF only), or bool and float in
+            [0, 1], which are written as 8-bit.
+
+    Raises:
+        ImageError: the array is none of these.
+        OutputError: the suffix is none of these, or the file cannot be written.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    fitting = _DEEP_SUFFIXES if array.dtype == np.uint16 else IMAGE_SUFFIXES
+    if suffix not in fitting:
+        choice = ", ".join(sorted(fitting))
+        raise OutputError(f"'{path}': suffix '{suffix}' does not fit a {array.dtype} image; use one of {choice}.")
+    write_bytes(path, _encode(array, suffix))
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Write a file so that it appears whole or not at all, even when the program is killed meanwhile.
+
+    Raises:
+        OutputError: the folder or disk refuses; a file that was there before is untouched.
+    """
+    path = Path(path)
+    draft = path.with_name(f".{secrets.token_hex(8)}.tmp")  # beside the target: a rename is atomic only on one disk
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            draft.write_bytes(data)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        remedy = "Choose a folder that can be written to, or free space on the disk; nothing there was changed."
+        raise OutputError(f"'{path}' cannot be written ({error.strerror or error}). {remedy}") from error
+
+
+def _file_bytes(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise ImageError("this is a folder; expected an image file. Name the files inside it.")
+        if not path.is_file():
+            raise ImageError("no such file. Check the path.")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"the file cannot be read ({error.strerror or error}). Check its permissions.") from error
+    if not data:
+        raise ImageError("the file is empty (0 bytes); expected an image. Export or copy it again.")
+    return data
+
+
+def _decode(data: bytes) -> NDArray[Any]:
+    """Return the samples of a file in one of the forms that `as_image` takes."""
+    with _our_rules_for_pillow():
+        image = _open(data)
+        rawmode = _rawmode(image)
+        if rawmode == "F;32BF" and image.tile[0].codec_name == "libtiff":
+            _set_rawmode(image, "F;32NF")  # libtiff has put the bytes in order already; Pillow would swap them back
+        pixels = _pixels(image)
+        if rawmode.endswith((";16B", ";16L", ";16N")) and pixels.dtype == np.uint8:
+            pixels = (pixels.astype(np.uint16) << 8) | _low_bytes(_open(data), rawmode)
+    if rawmode == "I;12":
+        pixels = (pixels << 4) | (pixels >> 8)  # 0 to 4095 becomes 0 to 65535
+    if image.mode == "CMYK":
+        pixels = _rgb_from_cmyk(pixels)
+    if _stores_white_as_zero(image):
+        pixels = _white(pixels) - pixels
+    if image.mode != "P" and "transparency" in image.info:
+        pixels = _hide(pixels, image.info["transparency"])
+    return pixels
+
+
+@contextmanager
+def _our_rules_for_pillow() -> Iterator[None]:
+    """Make Pillow refuse more than ``MAX_PIXELS`` (it does so at twice its own limit), and warn nobody."""
+    with _PILLOW, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS // 2
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _open(data: bytes) -> ImageFile:
+    """Read the header and refuse what must not be decoded."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            "the file is not an image, has a damaged header, or is of a rare kind; "
+            f"expected PNG, JPEG, BMP, TIFF or WebP. {_EXPORT}"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"the header declares more than {MAX_PIXELS} pixels. Cut the image into tiles.") from error
+    n_frames = getattr(image, "n_frames", 1)
+    if n_frames > 1 and image.format != "MPO":  # MPO: a camera's JPEG with previews behind it
+        raise ImageError(f"the file holds {n_frames} frames; expected one. Export one file per frame.")
+    if _has_deep_planes(image):
+        raise ImageError(f"the file is a 16-bit colour TIFF with one plane per colour. {_EXPORT}")
+    return image
+
+
+def _has_deep_planes(image: ImageFile) -> bool:
+    """Say whether Pillow would decode noise: it takes the samples of separate colour planes for 8-bit ones."""
+    if not isinstance(image, TiffImageFile) or image.mode not in ("RGB", "RGBA", "CMYK"):
+        return False
+    return image.tag_v2.get(PLANAR_CONFIGURATION) == 2 and max(image.tag_v2[BITSPERSAMPLE]) > 8
+
+
+def _rawmode(image: ImageFile) -> str:
+    """Return Pillow's name for the samples as they lie in the file, such as ``RGB;16B``; empty when it gives none."""
+    args = image.tile[0].args if image.tile else ""
+    return str(args[0] if isinstance(args, tuple) else args)
+
+
+def _set_rawmode(image: ImageFile, rawmode: str) -> None:
+    image.tile = [
+        tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode)
+        for tile in image.tile
+    ]
+
+
+def _pixels(image: ImageFile) -> NDArray[Any]:
+    """Decode the whole file, turn it upright, and return its samples; 16-bit colour comes out as 8-bit."""
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode in ("L", "RGB", "RGBA", "CMYK", "F"):
+        return np.asarray(image)
+    if image.mode == "1":
+        return np.asarray(image.convert("L"))
+    if image.mode in ("P", "PA", "LA"):
+        return np.asarray(image.convert("RGBA"))
+    if image.mode == "La":
+        return np.asarray(image)[:, :, 0]  # premultiplied: shown over black already
+    if image.mode.startswith("I;16"):
+        return np.asarray(image).astype(np.uint16)  # in this machine's byte order
+    raise ImageError(f"the samples are of Pillow's kind '{image.mode}' (32-bit or signed integers, or Lab). {_EXPORT}")
+
+
+def _low_bytes(image: ImageFile, rawmode: str) -> NDArray[np.uint8]:
+    """Decode the low bytes of 16-bit colour: Pillow keeps the high byte, and told the other byte order, the low one."""
+    if rawmode == "LA;16B":
+        _set_rawmode(image, "RGBA")  # the four bytes of a pixel: grey high, grey low, alpha high, alpha low
+        return _pixels(image)[:, :, [1, 1, 1, 3]]
+    if rawmode.startswith("RGBa"):
+        raise ImageError(f"the file is a 16-bit TIFF with premultiplied alpha. {_EXPORT}")
+    _set_rawmode(image, rawmode[:-1] + _OTHER_BYTE_ORDER[rawmode[-1]])
+    return _pixels(image)
+
+
+def _rgb_from_cmyk(pixels: NDArray[Any]) -> FloatArray:
+    left: FloatArray = 1 - np.divide(pixels, _white(pixels), dtype=np.float32)  # of the light, by each ink
+    return left[:, :, :3] * left[:, :, 3:]  # (H, W, 3)
+
+
+def _stores_white_as_zero(image: ImageFile) -> bool:
+    """Say whether a TIFF is a negative; Pillow itself turns 1- and 8-bit ones round."""
+    is_deep = image.mode == "F" or image.mode.startswith("I;16")
+    return is_deep and isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0
+
+
+def _hide(pixels: NDArray[Any], key: int | tuple[int, ...]) -> NDArray[Any]:
+    """Blacken the pixels of the one colour that a PNG declares transparent."""
+    layers = np.atleast_3d(pixels)  # (H, W, 1 or 3)
+    shown: NDArray[np.bool_] = (layers != key).any(axis=2, keepdims=True)
+    return np.asarray(layers * shown)
+
+
+def _white(pixels: NDArray[Any]) -> int:
+    """Return the sample value that means white."""
+    if np.issubdtype(pixels.dtype, np.floating):
+        low, high = float(pixels.min()), float(pixels.max())
+        if not (low >= 0 and high <= 1):  # so that NaN fails too
+            raise ImageError(
+                f"float values reach from {low:g} to {high:g}; expected 0 to 1. Rescale by the sensor's full range."
+            )
+        return 1
+    try:
+        return _WHITE[pixels.dtype.newbyteorder("=")]
+    except KeyError:
+        raise ImageError(f"dtype {pixels.dtype}; expected bool, uint8, uint16, or float in [0, 1].") from None
+
+
+def _encode(array: NDArray[Any], suffix: str) -> bytes:
+    if array.size == 0 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
+        raise ImageError(f"shape {array.shape}; expected (H, W), or (H, W, 3) for RGB.")
+    white = _white(array)
+    samples = array if white > 1 else np.rint(np.multiply(array, 255, dtype=np.float32)).astype(np.uint8)
+    opencv_order = samples if samples.ndim == 2 else samples[:, :, ::-1]  # BGR
+    is_encoded, data = cv2.imencode(suffix, np.ascontiguousarray(opencv_order))
+    if not is_encoded:
+        raise OutputError(f"shape {array.shape} cannot be encoded as {suffix}; use .png or .tif.")
+    return data.tobytes()

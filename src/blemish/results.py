@@ -1,0 +1,74 @@
+"""Records that leave the library: what was decided about an image, where, and why.
+
+All are frozen; all but the pictures turn into plain JSON with ``to_dict``. Higher scores are more anomalous, always.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+
+
+class Verdict(StrEnum):
+    """What is done with a part."""
+
+    GOOD = "good"
+    DEFECTIVE = "defective"
+
+
+@dataclass(frozen=True)
+class Region:
+    """One connected area of an image whose distance exceeds the threshold; pixels of the image as it was read."""
+
+    top: int  # first row
+    left: int  # first column
+    height: int  # rows
+    width: int  # columns
+    area_px: int  # pixels above the threshold
+    peak: float  # largest distance inside
+    mean: float  # mean distance inside
+    contour: tuple[tuple[int, int], ...]  # outline as (row, column) pairs
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The limit on the score, with the promise that comes with it (`detection.decision` makes it)."""
+
+    value: float  # an image is defective when its score is above this
+    alpha: float  # accepted false-alarm rate that was asked for, 0 to 1
+    promised_alpha: float  # false-alarm rate that so many images can promise; above alpha when images are too few
+    n_images: int  # held-out good images the limit was taken from
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Everything that was found out about one image."""
+
+    path: Path | None  # None when the image came as an array
+    verdict: Verdict
+    score: float  # compared with the threshold; higher = more anomalous
+    threshold: float
+    max_distance: float  # largest distance on the map (the paper's first score)
+    mean_distance: float  # mean distance on the map (the paper's second score)
+    regions: tuple[Region, ...]  # strongest first; empty when nothing exceeds the threshold
+    height: int  # of the image as it was read
+    width: int
+    image: FloatArray = field(repr=False, compare=False)  # (height, width) float32 in [0, 1], grey, as it was read
+    anomaly_map: FloatArray = field(repr=False, compare=False)  # (height, width) float32, distance at every pixel
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the pictures as JSON-ready plain data."""
+        record = {
+            item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("image", "anomaly_map")
+        }
+        record["path"] = None if self.path is None else str(self.path)
+        record["verdict"] = self.verdict.value
+        record["regions"] = [asdict(region) for region in self.regions]
+        return record
