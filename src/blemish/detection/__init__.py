@@ -1,0 +1,1 @@
+"""The detection half (never PyTorch): image -> pixels -> graph -> distance map -> score -> verdict."""

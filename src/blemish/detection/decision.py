@@ -1,0 +1,69 @@
+"""From scores to verdicts: the threshold and its promise, and the one function that decides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from blemish.errors import SettingError
+from blemish.results import Threshold, Verdict
+
+
+def decide(score: float, threshold: Threshold) -> Verdict:
+    """Decide about one image: defective when its score is above the threshold. Every verdict is made here."""
+    return Verdict.DEFECTIVE if score > threshold.value else Verdict.GOOD
+
+
+def conformal_threshold(good_scores: Sequence[float], alpha: float) -> Threshold:
+    """Choose the limit that at most a share alpha of good images will exceed.
+
+    With n held-out good scores and k = ceil((n + 1)(1 - alpha)), the k-th smallest is exceeded by a new good image
+    with probability at most alpha, whatever the distribution, as long as held-out and new images are exchangeable
+    and took no part in training. When k > n there are too few images for this promise: the largest score is taken,
+    and what it does promise, 1 / (n + 1), is said in ``promised_alpha``.
+
+    Args:
+        good_scores: scores of good images that took no part in training, at least one; order does not matter.
+        alpha: accepted false-alarm rate, above 0 and below 1.
+
+    Raises:
+        SettingError: alpha out of range, no scores, or scores that are not finite.
+
+    Source: Vovk, Gammerman, Shafer 2005, split conformal prediction. Departure from Tayeh et al. 2020, who fit an SVM
+    on good and defective test images: here nothing defective is needed.
+
+    Example:
+        >>> conformal_threshold([0.3, 0.1, 0.2, 0.4], alpha=0.25).value
+        0.4
+        >>> conformal_threshold([0.3, 0.1, 0.2, 0.4], alpha=0.01).promised_alpha
+        0.2
+    """
+    if not 0 < alpha < 1:
+        raise SettingError(f"alpha is {alpha}; expected a false-alarm rate above 0 and below 1, such as 0.01.")
+    scores = np.sort(np.asarray(good_scores, dtype=np.float64))
+    n = len(scores)
+    if n == 0 or not np.isfinite(scores).all():
+        raise SettingError(
+            f"Found {n} good scores ({np.isfinite(scores).sum()} finite); expected at least one, all finite."
+        )
+    # The rounding guards against (n + 1)(1 - alpha) landing a hair above a whole number.
+    k = math.ceil(round((n + 1) * (1 - alpha), 9))
+    promised = alpha if k <= n else 1 / (n + 1)
+    return Threshold(value=float(scores[min(k, n) - 1]), alpha=alpha, promised_alpha=promised, n_images=n)
+
+
+def promise(threshold: Threshold) -> str:
+    """Say in plain words what a threshold promises.
+
+    Example:
+        >>> promise(conformal_threshold([0.1] * 199, alpha=0.01))
+        'At most 1 in 100 good parts will be stopped, judging from 199 held-out good images.'
+    """
+    one_in = f"At most 1 in {1 / threshold.promised_alpha:.3g} good parts will be stopped"
+    said = f"{one_in}, judging from {threshold.n_images} held-out good images."
+    if threshold.promised_alpha > threshold.alpha:
+        needed = math.ceil(1 / threshold.alpha) - 1
+        said += f" For the {threshold.alpha:g} that was asked for, at least {needed} held-out images are needed."
+    return said

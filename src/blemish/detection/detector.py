@@ -1,0 +1,134 @@
+"""The Detector: one model file, ready to inspect. The whole path of an image is the method `Detector.inspect`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.detection.decision import conformal_threshold, decide
+from blemish.detection.model_file import Description, Model, read_model, write_model
+from blemish.detection.regions import find_regions
+from blemish.detection.runtime import Distances, Runtime
+from blemish.detection.scoring import Geometry, anomaly_map
+from blemish.images import as_image, prepare, read_image
+from blemish.progress import Progress, silent
+from blemish.results import FloatArray, Inspection, Threshold
+
+ImageSource = Path | str | NDArray[np.generic]  # a file, or pixels as `images.as_image` takes them
+
+
+class Detector:
+    """Finds defects on images of one category.
+
+    It exists only ready to inspect: `Detector.load`, `blemish.fit` and `blemish.enroll` return one.
+
+    Args:
+        model: a model file in memory.
+
+    Raises:
+        ModelFileError: the graph cannot be loaded.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._runtime = Runtime(model.graph)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Detector:
+        """Read a ``.blemish`` file.
+
+        Raises:
+            ModelFileError: there is none, or it is damaged, foreign or too new.
+        """
+        return cls(read_model(Path(path)))
+
+    def save(self, path: Path | str) -> None:
+        """Write the ``.blemish`` file, at once or not at all.
+
+        Raises:
+            OutputError: the place cannot be written.
+        """
+        write_model(self.model, Path(path))
+
+    @property
+    def description(self) -> Description:
+        """What the model file says about itself."""
+        return self.model.description
+
+    @property
+    def threshold(self) -> Threshold:
+        """The limit on the score, and its promise."""
+        return self.model.description.threshold
+
+    def inspect(self, image: ImageSource) -> Inspection:
+        """Inspect one image: from path or pixels to the verdict.
+
+        Args:
+            image: a file, or an array as `images.as_image` takes it.
+
+        Raises:
+            ImageError: the image cannot be read or used.
+        """
+        pixels = _read(image)  # (H, W) in [0, 1]
+        distances = self._measure(pixels)
+        geometry = self._geometry(*pixels.shape)
+        return Inspection(
+            path=Path(image) if isinstance(image, (Path, str)) else None,
+            verdict=decide(distances.max_distance, self.threshold),
+            score=distances.max_distance,
+            threshold=self.threshold.value,
+            max_distance=distances.max_distance,
+            mean_distance=distances.mean_distance,
+            regions=find_regions(distances.distance_map, self.threshold.value, geometry, *pixels.shape),
+            height=pixels.shape[0],
+            width=pixels.shape[1],
+            image=pixels,
+            anomaly_map=anomaly_map(distances.distance_map, geometry, *pixels.shape),
+        )
+
+    def calibrate(self, good: Sequence[ImageSource], *, alpha: float, progress: Progress = silent) -> Detector:
+        """Set the threshold anew from good images that took no part in training.
+
+        Args:
+            good: held-out good images, at least one.
+            alpha: accepted false-alarm rate, above 0 and below 1.
+            progress: told after each image.
+
+        Returns:
+            A new detector with the same graph; this one is unchanged. The change is noted in the model's history.
+
+        Raises:
+            ImageError: an image cannot be used. SettingError: alpha is out of range, or there are no images.
+        """
+        scores = []
+        for done, image in enumerate(good, start=1):
+            scores.append(self._measure(_read(image)).max_distance)
+            progress("setting the threshold", done, len(good))
+        threshold = conformal_threshold(scores, alpha)
+        change = {
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            "what": "calibrate",
+            "from": self.threshold.value,
+            "to": threshold.value,
+            "alpha": alpha,
+            "n_images": len(scores),
+        }
+        description = replace(self.description, threshold=threshold, history=[*self.description.history, change])
+        return Detector(replace(self.model, description=description))
+
+    def _measure(self, pixels: FloatArray) -> Distances:
+        side = self.description.side
+        return self._runtime.run(prepare(pixels, side, side))
+
+    def _geometry(self, height: int, width: int) -> Geometry:
+        about = self.description
+        return Geometry(about.patch_size, about.stride, scale_y=height / about.side, scale_x=width / about.side)
+
+
+def _read(image: ImageSource) -> FloatArray:
+    return read_image(image) if isinstance(image, (Path, str)) else as_image(image)

@@ -1,0 +1,65 @@
+"""The threshold keeps its promise; the verdict follows from it."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from blemish.detection.decision import conformal_threshold, decide, promise
+from blemish.errors import SettingError
+from blemish.results import Verdict
+
+
+def test_threshold_is_the_conformal_quantile() -> None:
+    scores = np.random.default_rng(0).permutation(np.arange(1.0, 100.0))  # 99 scores: 1 .. 99
+    for alpha in (0.01, 0.05, 0.1, 0.5):
+        k = next(k for k in range(1, 100) if k >= 100 * (1 - alpha) - 1e-9)
+        assert conformal_threshold(list(scores), alpha).value == k
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])
+def test_false_alarm_rate_keeps_the_promise(alpha: float) -> None:
+    """Over many draws of held-out and new good scores, the share of new ones above the limit is at most alpha."""
+    rng = np.random.default_rng(1)
+    n_runs, n_held_out, n_new = 400, 150, 50
+    alarms = 0
+    for _ in range(n_runs):
+        scores = rng.lognormal(size=n_held_out + n_new)  # skewed, as distances are
+        threshold = conformal_threshold(list(scores[:n_held_out]), alpha)
+        alarms += sum(decide(score, threshold) is Verdict.DEFECTIVE for score in scores[n_held_out:])
+    # The rate of one run varies with its held-out scores as a Beta does; both variations are in the margin.
+    deviation = math.sqrt(alpha * (1 - alpha) * (1 / (n_runs * n_new) + 1 / (n_runs * n_held_out)))
+    assert alarms / (n_runs * n_new) <= alpha + 3 * deviation
+    assert alarms / (n_runs * n_new) >= alpha - 1 / (n_held_out + 1) - 3 * deviation
+
+
+def test_too_few_images_promise_less_and_say_so() -> None:
+    threshold = conformal_threshold([1.0, 3.0, 2.0], alpha=0.01)
+    assert (threshold.value, threshold.promised_alpha) == (3.0, 0.25)
+    assert "at least 99 held-out images" in promise(threshold)
+
+
+def test_smaller_alpha_never_lowers_the_limit() -> None:
+    scores = list(np.random.default_rng(2).random(60))
+    limits = [conformal_threshold(scores, alpha).value for alpha in (0.5, 0.2, 0.1, 0.02, 0.001)]
+    assert all(first <= second for first, second in pairwise(limits))
+
+
+def test_order_of_scores_does_not_matter() -> None:
+    scores = np.random.default_rng(3).random(40)
+    assert conformal_threshold(list(scores), 0.1) == conformal_threshold(list(scores[::-1]), 0.1)
+
+
+def test_a_score_at_the_limit_is_good() -> None:
+    threshold = conformal_threshold([0.5], alpha=0.5)
+    assert decide(0.5, threshold) is Verdict.GOOD
+    assert decide(np.nextafter(0.5, 1), threshold) is Verdict.DEFECTIVE
+
+
+@pytest.mark.parametrize(
+    ("scores", "alpha"), [([], 0.1), ([1.0], 0.0), ([1.0], 1.0), ([math.nan], 0.1), ([math.inf], 0.1)]
+)
+def test_nonsense_is_refused(scores: list[float], alpha: float) -> None:
+    with pytest.raises(SettingError, match="expected"):
+        conformal_threshold(scores, alpha)
