@@ -1,0 +1,1 @@
+"""The learning half (PyTorch): good images -> triplets -> network -> reference -> graph -> model file."""

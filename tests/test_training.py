@@ -1,0 +1,147 @@
+"""Training is reproducible, resumes to the same result, survives interruption, and learns."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from blemish.errors import SettingError, TrainingError
+from blemish.images import write_image
+from blemish.learning.training import TrainingSettings, train
+from blemish.learning.triplets import PatchPyramid, TrainingImage
+
+SETTINGS = TrainingSettings(epochs=3, batch_size=8, learning_rate=1e-3)  # 3 images x 4 patches: 2 steps an epoch
+
+
+@pytest.fixture(scope="module")
+def pyramid(tmp_path_factory: pytest.TempPathFactory) -> PatchPyramid:
+    folder = tmp_path_factory.mktemp("good")
+    rng = np.random.default_rng(0)
+    x = np.mgrid[:64, :64][1]
+    for index in range(3):
+        stripes = 0.5 + 0.3 * np.sin(x / 3 + rng.uniform(0, 6)) + 0.05 * rng.standard_normal((64, 64))
+        write_image(folder / f"{index}.png", np.clip(stripes, 0, 1).astype(np.float32))
+    return PatchPyramid([TrainingImage(path, "stripes") for path in sorted(folder.iterdir())], {64: 4})
+
+
+class StopAfter:
+    """A progress listener that presses Ctrl-C, or dies like a killed process, after some steps."""
+
+    def __init__(self, steps: int, error: type[BaseException] | None = None) -> None:
+        self.steps, self.error = steps, error
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        if done == self.steps:
+            if self.error is not None:
+                raise self.error
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def weights(network: torch.nn.Module) -> list[torch.Tensor]:
+    return list(network.state_dict().values())
+
+
+def same(first: torch.nn.Module, second: torch.nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(weights(first), weights(second), strict=True))
+
+
+def test_defaults_are_the_papers() -> None:
+    paper = TrainingSettings()
+    assert (paper.epochs, paper.batch_size, paper.learning_rate) == (40, 256, 1e-4)
+    assert paper.defect == "random_erasing"
+
+
+def test_same_seed_same_weights_other_seed_other_weights(pyramid: PatchPyramid) -> None:
+    first, again = (train(pyramid, SETTINGS)[0] for _ in range(2))
+    other = train(pyramid, TrainingSettings(epochs=3, batch_size=8, learning_rate=1e-3, seed=1))[0]
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_the_generators_of_others_are_left_alone(pyramid: PatchPyramid) -> None:
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1]  # noqa: NPY002
+    train(pyramid, SETTINGS)
+    assert torch.equal(torch_state, torch.get_rng_state())
+    assert (numpy_state == np.random.get_state()[1]).all()  # noqa: NPY002
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 5])
+def test_an_interrupted_run_resumes_to_the_same_weights(pyramid: PatchPyramid, tmp_path: Path, stop_after: int) -> None:
+    checkpoint = tmp_path / "run.checkpoint"
+    whole, _ = train(pyramid, SETTINGS)
+    part, summary = train(pyramid, SETTINGS, checkpoint_path=checkpoint, progress=StopAfter(stop_after))
+    assert (summary.steps, summary.interrupted) == (stop_after, True)
+    assert not same(part, whole)
+    resumed, summary = train(pyramid, SETTINGS, checkpoint_path=checkpoint)
+    assert (summary.steps, summary.interrupted) == (6, False)
+    assert same(resumed, whole)
+
+
+def test_a_killed_run_resumes_from_its_last_checkpoint(
+    pyramid: PatchPyramid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blemish.learning.training._CHECKPOINT_EVERY_S", 0.0)
+    checkpoint = tmp_path / "run.checkpoint"
+    with pytest.raises(SystemExit):
+        train(pyramid, SETTINGS, checkpoint_path=checkpoint, progress=StopAfter(4, SystemExit))
+    resumed, summary = train(pyramid, SETTINGS, checkpoint_path=checkpoint)
+    assert summary.n_triplets == 36
+    assert same(resumed, train(pyramid, SETTINGS)[0])
+
+
+def test_a_finished_run_is_not_trained_again(pyramid: PatchPyramid, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run.checkpoint"
+    whole, _ = train(pyramid, SETTINGS, checkpoint_path=checkpoint)
+    steps: list[int] = []
+    again, _ = train(
+        pyramid, SETTINGS, checkpoint_path=checkpoint, progress=lambda stage, done, total, note="": steps.append(done)
+    )
+    assert same(whole, again)
+    assert steps == []
+
+
+def test_ctrl_c_works_as_before_afterwards(pyramid: PatchPyramid) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    train(pyramid, SETTINGS, progress=StopAfter(2))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_training_works_outside_the_main_thread(pyramid: PatchPyramid) -> None:
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(train(pyramid, SETTINGS)[1].steps))
+    thread.start()
+    thread.join()
+    assert found == [6]
+
+
+def test_a_checkpoint_of_another_run_is_refused_and_kept(pyramid: PatchPyramid, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run.checkpoint"
+    train(pyramid, SETTINGS, checkpoint_path=checkpoint, run_id="these images")
+    before = checkpoint.read_bytes()
+    with pytest.raises(TrainingError, match="other images or settings"):
+        train(pyramid, SETTINGS, checkpoint_path=checkpoint, run_id="those images")
+    assert checkpoint.read_bytes() == before
+
+
+@pytest.mark.parametrize("spoil", [b"", b"nonsense", None])
+def test_a_damaged_checkpoint_is_refused(pyramid: PatchPyramid, tmp_path: Path, spoil: bytes | None) -> None:
+    checkpoint = tmp_path / "run.checkpoint"
+    train(pyramid, SETTINGS, checkpoint_path=checkpoint)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-5000] if spoil is None else spoil)
+    with pytest.raises(TrainingError, match="cannot be read"):
+        train(pyramid, SETTINGS, checkpoint_path=checkpoint)
+
+
+def test_the_loss_falls_below_chance(pyramid: PatchPyramid) -> None:
+    summary = train(pyramid, TrainingSettings(epochs=40, batch_size=12, learning_rate=1e-3))[1]
+    assert summary.final_loss < 0.4
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"defect": "rust"}])
+def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(SettingError, match="expected"):
+        TrainingSettings(**wrong)  # type: ignore[arg-type]
