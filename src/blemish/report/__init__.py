@@ -1,0 +1,1 @@
+"""What people and programs get to see: overlays, one HTML page, a CSV file and JSON lines."""

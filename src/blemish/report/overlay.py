@@ -1,0 +1,131 @@
+"""Where is the defect? Draws an anomaly map over its image.
+
+The colours mean the same on every picture of a batch: their scale hangs on the threshold (`heat_scale`), never on the
+brightest spot of the picture itself, so a good part stays grey and a defective one glows.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.results import FloatArray, Inspection, Region
+
+Picture = NDArray[np.uint8]  # (H, W, 3) RGB, or (H, W) grey
+
+# As multiples of the threshold. The good parts it was taken from reach up to it, so colour begins only just below.
+_COLOURS_FROM = 0.25
+_COLOURS_TO = 2.0
+_SHOWN_FROM = 0.85
+_SHOWN_FULLY = 1.25
+_STRONGEST_TINT = 0.7  # the surface stays visible through the strongest heat
+
+_OUTLINE = (70, 235, 255)  # cyan: found neither on a grey surface nor among the colours of the heat
+_OUTLINE_EDGE = (20, 12, 28)  # dark rim, so that the outline shows on bright surfaces too
+
+
+def heat_scale(threshold: float) -> tuple[float, float]:
+    """Return the distances ``(low, high)`` at which the colours begin and end: the one scale of every heat map.
+
+    Distances are never below 0, so a threshold below 0 counts as 0.
+
+    Example:
+        >>> heat_scale(2.0)
+        (0.5, 4.0)
+    """
+    limit = max(threshold, 0.0)
+    return _COLOURS_FROM * limit, _COLOURS_TO * limit
+
+
+def heat_map(anomaly_map: FloatArray, low: float, high: float) -> Picture:
+    """Paint distances from dark (``low`` and less) to bright (``high`` and more); brighter is always more anomalous.
+
+    Args:
+        anomaly_map: ``(H, W)`` float32, distances.
+        low, high: the ends of the scale, in units of the map; see `heat_scale`.
+
+    Returns:
+        ``(H, W, 3)`` uint8, RGB, in the perceptually even colours "inferno".
+    """
+    levels = np.rint(255 * _ramp(anomaly_map, low, high)).astype(np.uint8)
+    colours = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)
+    return np.asarray(cv2.cvtColor(colours, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def overlay(inspection: Inspection, side: int) -> Picture:
+    """Draw what was found over the image: heat where the distance nears the threshold, an outline around each region.
+
+    Args:
+        inspection: with its image and map.
+        side: most pixels a side the picture may have; a larger one is shrunk, its outlines are not.
+
+    Returns:
+        ``(H, W, 3)`` uint8, RGB.
+    """
+    picture = np.asarray(cv2.cvtColor(grey_picture(inspection.image), cv2.COLOR_GRAY2RGB), np.uint8)
+    _blend_heat(picture, inspection.anomaly_map, inspection.threshold)
+    picture = shrink(picture, side)
+    _draw_outlines(picture, inspection.regions, scale=max(picture.shape) / max(inspection.image.shape))
+    return picture
+
+
+def grey_picture(image: FloatArray) -> Picture:
+    """Turn an image into something to look at: contrast stretched, or 12-bit cameras would show black.
+
+    Args:
+        image: ``(H, W)`` float32 in [0, 1].
+
+    Returns:
+        ``(H, W)`` uint8; darkest pixel 0, brightest 255. An image of one colour keeps its colour.
+    """
+    darkest, brightest = float(image.min()), float(image.max())
+    stretched = _ramp(image, darkest, brightest) if brightest > darkest else image
+    return np.rint(255 * stretched).astype(np.uint8)
+
+
+def shrink(picture: Picture, side: int) -> Picture:
+    """Shrink a picture to at most ``side`` pixels a side; a small one stays as it is."""
+    factor = side / max(picture.shape[:2])
+    if factor >= 1:
+        return picture
+    height, width = (max(1, round(factor * length)) for length in picture.shape[:2])
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def encode_jpeg(picture: Picture, quality: int) -> bytes:
+    """Compress a picture to JPEG; an overlay takes about an eighth of the bytes of a PNG.
+
+    Args:
+        picture: ``(H, W)`` grey or ``(H, W, 3)`` RGB, uint8; at most 65,500 pixels a side, the limit of JPEG.
+        quality: 0 to 100.
+    """
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    # Colours at full resolution, or thin outlines would fade.
+    settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    stored = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", stored, settings)[1].tobytes()
+
+
+def _blend_heat(picture: Picture, anomaly_map: FloatArray, threshold: float) -> None:
+    limit = max(threshold, 0.0)
+    opacity = _STRONGEST_TINT * _ramp(anomaly_map, _SHOWN_FROM * limit, _SHOWN_FULLY * limit)
+    shown = opacity > 0
+    weight = opacity[shown][:, np.newaxis]  # (pixels, 1)
+    heat = heat_map(anomaly_map, *heat_scale(threshold))[shown]  # (pixels, 3)
+    picture[shown] = np.rint((1 - weight) * picture[shown] + weight * heat).astype(np.uint8)
+
+
+def _draw_outlines(picture: Picture, regions: tuple[Region, ...], scale: float) -> None:
+    # (column, row), as OpenCV wants points
+    outlines = [np.rint(scale * np.array(region.contour)[:, ::-1]).astype(np.int32) for region in regions]
+    width = max(1, round(max(picture.shape[:2]) ** 0.5 / 10))
+    cv2.polylines(picture, outlines, True, _OUTLINE_EDGE, width + 2, cv2.LINE_AA)
+    cv2.polylines(picture, outlines, True, _OUTLINE, width, cv2.LINE_AA)
+
+
+def _ramp(values: FloatArray, low: float, high: float) -> FloatArray:
+    """Rise from 0 at ``low`` to 1 at ``high``; where both are the same, a step just above it."""
+    if high <= low:
+        return (values > low).astype(np.float32)
+    return np.asarray(np.clip((values - low) / (high - low), 0, 1), np.float32)

@@ -1,0 +1,260 @@
+"""Pages to read: one for a batch of inspected images, and one for documents such as an evaluation.
+
+In come plain records, out comes the text of one HTML file that holds everything it shows, pictures and style included.
+It loads nothing, from the network or beside it, and its content policy tells the browser to refuse to.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import PurePath
+from urllib.parse import quote
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.detection.decision import promise
+from blemish.report.overlay import encode_jpeg, heat_map, heat_scale
+from blemish.results import Inspection, Region, Threshold, Verdict
+
+_MAX_ROWS = 10_000  # of the table; a browser needs a minute for ten times as many
+_BARS = 48  # of the histogram, about
+_PLOT_HEIGHT = 120  # pixels of its highest bar
+_FARTHEST = 4.0  # multiple of the threshold at which its axis ends at the latest
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the page says about one inspected image; small, for a page may have a hundred thousand."""
+
+    path: str  # empty when the image came as an array
+    verdict: Verdict
+    score: float
+    n_regions: int
+    peak: float | None  # largest distance in the strongest region; None without regions
+    place: str  # of the strongest region, in words
+    overlay: str  # file of the overlay, relative to the page, "/" between folders
+
+    @classmethod
+    def of(cls, inspection: Inspection, overlay: str) -> Row:
+        """Keep from an inspection what its row shows."""
+        strongest = inspection.regions[0] if inspection.regions else None
+        return cls(
+            path="" if inspection.path is None else str(inspection.path),
+            verdict=inspection.verdict,
+            score=inspection.score,
+            n_regions=len(inspection.regions),
+            peak=strongest.peak if strongest else None,
+            place=_place(strongest) if strongest else "",
+            overlay=overlay,
+        )
+
+    @property
+    def name(self) -> str:
+        """The last part of the path: what people call the image."""
+        return PurePath(self.path).name or "Image without a name"
+
+    @property
+    def folder(self) -> str:
+        """The path without its last part; empty for an image in the working folder."""
+        return str(PurePath(self.path).parent) if len(PurePath(self.path).parts) > 1 else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An image that could not be read."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnails:
+    """One image in small, without and with its overlay: JPEG bytes."""
+
+    image: bytes
+    overlay: bytes
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Everything the page of one batch shows."""
+
+    model_name: str
+    threshold: Threshold
+    rows: Sequence[Row]
+    failures: Sequence[Failure]
+    thumbnails: Mapping[str, Thumbnails]  # by ``Row.overlay``; rows without an entry stand without pictures
+    finished: datetime
+    complete: bool = True  # False when the run was stopped before its last image
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a document; every cell is text."""
+
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture of a document."""
+
+    png: bytes = field(repr=False)
+    caption: str
+    alt: str  # what it shows, for those who cannot see it
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a document: its paragraphs come first, then its tables, then its figures."""
+
+    heading: str
+    paragraphs: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+
+
+def render_page(batch: Batch) -> str:
+    """Write the HTML page of a batch: what was decided, by which limit, and where on each image.
+
+    The most anomalous image comes first; with scripts allowed, a click on a column's name sorts by it.
+    """
+    rows = sorted(batch.rows, key=lambda row: row.score, reverse=True)
+    return _template("batch.html.jinja").render(
+        batch=batch,
+        rows=rows[:_MAX_ROWS],
+        n_inspected=len(rows),
+        n_images=len(rows) + len(batch.failures),
+        n_good=sum(row.verdict is Verdict.GOOD for row in rows),
+        n_defective=sum(row.verdict is Verdict.DEFECTIVE for row in rows),
+        promise=promise(batch.threshold),
+        histogram=_histogram(np.array([row.score for row in rows]), batch.threshold.value) if rows else None,
+        decimals=_decimals(batch.threshold.value),
+        heat_legend=_heat_legend(),
+    )
+
+
+def render_document(title: str, sections: Sequence[Section], *, intro: str = "") -> str:
+    """Write an HTML page of headings, text, tables and figures in the same look.
+
+    Args:
+        title: heading of the page.
+        sections: in reading order.
+        intro: one paragraph below the title.
+    """
+    return _template("document.html.jinja").render(title=title, sections=sections, intro=intro)
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """A bar of the histogram; places in percent of its width, heights in pixels."""
+
+    left: float
+    width: float
+    height: float
+    is_defective: bool  # beyond the threshold
+    title: str
+
+
+@dataclass(frozen=True)
+class _Histogram:
+    bars: list[_Bar]
+    threshold: float  # percent
+    ticks: list[tuple[float, str]]  # percent, label
+    n_highest: int  # images in the highest bar
+    n_beyond: int  # images in the last bar that lie beyond the end of the axis
+
+
+def _histogram(scores: NDArray[np.float64], threshold: float) -> _Histogram:
+    """Count scores in bars of equal width, one of which begins exactly at the threshold."""
+    low, high = _shown_range(scores, threshold)
+    width = (high - low) / _BARS
+    n_below, n_above = math.ceil((threshold - low) / width), math.ceil((high - threshold) / width)
+    low, high = threshold - n_below * width, threshold + n_above * width
+    # A score that equals the threshold is good, so a bar includes its upper end.
+    places = np.ceil((scores - threshold) / width).astype(int) - 1 + n_below
+    counts = np.bincount(np.minimum(places, n_below + n_above - 1)).tolist()
+    share = 100 / (n_below + n_above)
+    bars = [
+        _Bar(
+            left=index * share,
+            width=share,
+            height=max(2.0, _PLOT_HEIGHT * n / max(counts)),  # a single image must not vanish
+            is_defective=index >= n_below,
+            title=f"{n:,} from {low + index * width:.4g} to {low + (index + 1) * width:.4g}",
+        )
+        for index, n in enumerate(counts)
+        if n
+    ]
+    return _Histogram(bars, n_below * share, _ticks(low, high), max(counts), int((scores > high).sum()))
+
+
+def _shown_range(scores: NDArray[np.float64], threshold: float) -> tuple[float, float]:
+    """Choose the ends of the axis: around scores and threshold, but a far outlier must not squeeze all the rest."""
+    low, high = min(float(scores.min()), threshold), max(float(scores.max()), threshold)
+    if threshold > 0:
+        high = min(high, _FARTHEST * threshold)
+    margin = 0.04 * (high - low) or 0.01 * abs(threshold) or 1.0
+    return low - margin, high + margin
+
+
+def _ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Choose four to ten round numbers (steps of 1, 2 or 5) between two ends, as percent of the way and label."""
+    rough = (high - low) / 8
+    unit = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * unit for factor in (1, 2, 5, 10) if factor * unit >= rough)
+    decimals = max(0, -math.floor(math.log10(step)))
+    numbers = [index * step for index in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    return [(100 * (number - low) / (high - low), f"{number:.{decimals}f}") for number in numbers]
+
+
+def _place(region: Region) -> str:
+    return f"{region.width} × {region.height} px at column {region.left}, row {region.top}"
+
+
+def _images(n: int) -> str:
+    return "1 image" if n == 1 else f"{n:,} images"
+
+
+def _decimals(threshold: float) -> int:
+    """Count the decimals that show four digits of the threshold; scores then line up below each other."""
+    magnitude = math.floor(math.log10(abs(threshold))) if threshold else 0
+    return min(max(3 - magnitude, 0), 6)
+
+
+def _heat_legend() -> bytes:
+    """Paint the colours of the heat scale from the threshold to twice the threshold, as JPEG."""
+    multiples = np.linspace(1, 2, 128, dtype=np.float32)[np.newaxis].repeat(8, axis=0)  # (8, 128)
+    return encode_jpeg(heat_map(multiples, *heat_scale(1.0)), quality=95)
+
+
+def _number_columns(table: Table) -> set[int]:
+    """Find the columns in which every cell begins like a number; dashes and blanks may stand for missing ones."""
+    columns = [[cell for cell in column if cell not in ("", "-", "–", "—")] for column in zip(*table.rows, strict=True)]
+    looks_numeric = re.compile(r"[-+−±<>≤≥]?\s*\d").match
+    return {index for index, cells in enumerate(columns) if cells and all(map(looks_numeric, cells))}
+
+
+def _data_uri(content: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _template(name: str) -> jinja2.Template:
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("blemish.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {"data_uri": _data_uri, "href": quote, "images": _images, "number_columns": _number_columns}
+    return templates.get_template(name)
