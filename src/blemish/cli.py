@@ -1,0 +1,330 @@
+"""The command line: parse, call, print, exit (0 all good, 1 something defective, 2 an error). No arithmetic here."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+import blemish
+from blemish.detection.decision import promise
+from blemish.errors import BlemishError, OutputError
+
+app = typer.Typer(
+    name="blemish",
+    help="Find defects on industrial surfaces after seeing good examples only.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+_say = Console(stderr=True, highlight=False, soft_wrap=True)  # people read stderr; stdout is for results
+
+GoodDir = Annotated[Path, typer.Argument(metavar="GOOD_DIR", help="Folder of good images, category folder, or CSV.")]
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Image files or folders.")]
+ModelIn = Annotated[Path, typer.Argument(metavar="MODEL", help="A .blemish file.")]
+Alpha = Annotated[float, typer.Option(help="Accepted false-alarm rate: 0.01 = 1 in 100 good parts stopped.")]
+Seed = Annotated[int, typer.Option(help="Of everything random: same seed, same result on a CPU.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
+Epochs = Annotated[int, typer.Option(help="Passes over the good images; the paper's 40.")]
+Side = Annotated[int, typer.Option(help="Pixels a side images are scaled to: 1024 (the paper's), 512, 256, 128.")]
+PrototypeKind = Annotated[str, typer.Option("--prototype", help="location: aligned parts. category: textures.")]
+
+
+@app.command()
+def fit(
+    good_dir: GoodDir,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .blemish file to write.")],
+    method: Annotated[
+        str, typer.Option(help="tayeh2020 (random erasing) or staar2019 (Gaussian noise).")
+    ] = "tayeh2020",
+    prototype: PrototypeKind = "location",
+    side: Side = 1024,
+    epochs: Epochs = 40,
+    alpha: Alpha = 0.01,
+    seed: Seed = 0,
+    half: Annotated[
+        bool,
+        typer.Option(
+            "--half", help="Learn from a random half of a category's good images; evaluate judges on the rest."
+        ),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Learn from good images of one category and write a .blemish file.
+
+    An unfinished run is kept beside the output; the same command goes on with it. Ctrl-C keeps what was learned so far.
+    """
+    _require_writable(output)
+    checkpoint = output.with_name(output.name + ".checkpoint")
+    with _progress() as progress:
+        detector = blemish.fit(
+            good_dir,
+            method=method,
+            prototype=prototype,
+            side=side,
+            epochs=epochs,
+            alpha=alpha,
+            seed=seed,
+            half=half,
+            checkpoint_path=checkpoint,
+            progress=progress,
+        )
+    detector.save(output)
+    if detector.description.training["interrupted"]:
+        _say.print(
+            f"Stopped early; {output} holds what was learned so far. The same command goes on with the training."
+        )
+    else:
+        checkpoint.unlink(missing_ok=True)
+    _tell_model(detector, output, as_json)
+
+
+@app.command()
+def enroll(
+    good_dir: GoodDir,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .blemish file to write.")],
+    network: Annotated[Path, typer.Option("--network", help="A .blemish file whose trained network is used.")],
+    prototype: Annotated[str | None, typer.Option("--prototype", help="location or category; as in --network.")] = None,
+    alpha: Alpha = 0.01,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Make a .blemish file for a new category with the network of another one, without training."""
+    _require_writable(output)
+    trained = blemish.Detector.load(network)
+    with _progress() as progress:
+        detector = blemish.enroll(trained, good_dir, prototype=prototype, alpha=alpha, seed=seed, progress=progress)
+    detector.save(output)
+    _tell_model(detector, output, as_json)
+
+
+@app.command()
+def calibrate(
+    model: ModelIn,
+    images: Images,
+    alpha: Alpha = 0.01,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write; by default MODEL itself.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set the threshold anew from good images that the model has not learned from. The graph is not touched."""
+    from blemish.datasets import list_images
+
+    detector = blemish.Detector.load(model)
+    paths = [path for source in images for path in list_images(source)]
+    with _progress() as progress:
+        detector = detector.calibrate(paths, alpha=alpha, progress=progress)
+    detector.save(output or model)
+    _tell_model(detector, output or model, as_json)
+
+
+@app.command()
+def inspect(
+    model: ModelIn,
+    images: Images,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for CSV, JSON lines, overlays, report.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Inspect images: a verdict for each, and with -o tables, overlays and an HTML report.
+
+    Exit code: 0 all good, 1 something defective, 2 an error (an image that could not be read is one; the rest is done).
+    """
+    from blemish.report.batch import inspect_batch
+
+    detector = blemish.Detector.load(model)
+    with _progress() as progress:
+        counts = inspect_batch(detector, images, output, tell=_print_json if as_json else _print_row, progress=progress)
+    if not as_json:
+        _say.print(f"{counts.good} good, {counts.defective} defective, {counts.failed} could not be inspected.")
+        if output is not None:
+            _say.print(f"Report: {output / 'report.html'}")
+    raise typer.Exit(2 if counts.failed else 1 if counts.defective else 0)
+
+
+@app.command()
+def evaluate(
+    model: ModelIn,
+    category_dir: Annotated[Path, typer.Argument(metavar="CATEGORY_DIR", help="Category folder in MVTec AD's layout.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for a report with figures.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a model on good and defective images it has not seen; nothing is fitted to them."""
+    from blemish.evaluation.page import write_evaluation
+    from blemish.evaluation.tables import to_markdown
+
+    detector = blemish.Detector.load(model)
+    with _progress() as progress:
+        evaluation = blemish.evaluate(detector, category_dir, progress=progress)
+    if output is not None:
+        write_evaluation(evaluation, output)
+    if as_json:
+        _print_json(evaluation.to_dict())
+    else:
+        print(to_markdown(evaluation.table()), end="")
+        for line in evaluation.sentences():
+            print(line)
+
+
+@app.command()
+def reproduce(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of categories in MVTec AD's layout.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables, figures and the report.")],
+    known: Annotated[
+        str, typer.Option(help="Categories to train on, comma-separated; by default the paper's 11.")
+    ] = "",
+    unknown: Annotated[str, typer.Option(help="Categories that only get a prototype; by default the paper's 4.")] = "",
+    repeats: Annotated[int, typer.Option(help="Runs with different seeds; the paper's 3.")] = 3,
+    epochs: Epochs = 40,
+    side: Side = 1024,
+    prototype: PrototypeKind = "location",
+    seed: Seed = 0,
+) -> None:
+    """Rerun the paper: both methods, both protocols, known and unknown categories; tables, figures, one HTML page.
+
+    An interrupted run goes on where it was when the same command is given again.
+    """
+    from blemish.evaluation.paper import PAPER_KNOWN, PAPER_UNKNOWN
+    from blemish.reproduction.experiment import ReproductionSettings
+    from blemish.reproduction.page import reproduce as rerun
+
+    settings = ReproductionSettings(
+        known=_names(known) or (() if unknown else PAPER_KNOWN),
+        unknown=_names(unknown) or (() if known else PAPER_UNKNOWN),
+        repeats=repeats,
+        epochs=epochs,
+        side=side,
+        prototype=prototype,
+        seed=seed,
+    )
+    with _progress() as progress:
+        page = rerun(data, settings, output, progress)
+    _say.print(f"Report: {page}")
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for images, models and the report.")] = Path(
+        "demo"
+    ),
+    seed: Seed = 0,
+) -> None:
+    """Draw surfaces and defects, learn, inspect, evaluate and write a report: about two minutes, no downloads."""
+    from blemish.demo import run_demo
+
+    with _progress() as progress:
+        page = run_demo(output, seed, progress)
+    _say.print(f"Report: {page}")
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+) -> None:
+    if version:
+        print(f"blemish {blemish.__version__}")
+        raise typer.Exit
+
+
+class _Bars:
+    """Draws one bar per stage with the time left on a terminal, a line now and then elsewhere."""
+
+    _LINE_EVERY_S = 15.0
+
+    def __init__(self, bars: RichProgress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+        self._line_at = time.monotonic()
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        if not _say.is_terminal:
+            if time.monotonic() - self._line_at > self._LINE_EVERY_S:
+                self._line_at = time.monotonic()
+                _say.print(f"{stage}: {done} of {total} {note}", markup=False)
+            return
+        if stage not in self._tasks:
+            for task in self._tasks.values():  # one bar at a time: what is finished has scrolled out of interest
+                self._bars.update(task, visible=False)
+            self._tasks[stage] = self._bars.add_task(stage, total=total)
+        self._bars.update(self._tasks[stage], completed=done, total=total, note=note)
+
+
+@contextmanager
+def _progress() -> Iterator[_Bars]:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}", markup=False),
+    )
+    with RichProgress(*columns, console=_say, transient=True, disable=not _say.is_terminal) as bars:
+        yield _Bars(bars)
+
+
+def _require_writable(output: Path) -> None:
+    """Refuse a place that cannot be written before the work starts, not after."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if output.is_dir():
+            raise OutputError(f"{output} is a folder; expected the name of a .blemish file to write.")
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise OutputError(f"{output} cannot be written ({error.strerror}). Choose another place with -o.") from error
+
+
+def _tell_model(detector: blemish.Detector, output: Path, as_json: bool) -> None:
+    about, threshold = detector.description, detector.threshold
+    if as_json:
+        _print_json({"path": str(output), **asdict(about), "provenance": about.provenance["made"]})
+        return
+    print(f"{output}: {about.category}, {about.method}, threshold {threshold.value:.4g}")
+    _say.print(promise(threshold))
+
+
+def _print_row(record: dict[str, Any]) -> None:
+    if record["verdict"] == "error":
+        print(f"error      {'':>9}  {record['path']}: {record['reason']}")
+    else:
+        print(f"{record['verdict']:9}  {record['score']:9.4f}  {record['path']}")
+
+
+def _print_json(record: dict[str, Any]) -> None:
+    print(json.dumps(record, ensure_ascii=False))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def main() -> None:
+    """Run the command line; every error of ours becomes one message and exit code 2."""
+    try:
+        app(standalone_mode=True)
+    except BlemishError as error:
+        _say.print(f"blemish: {error}", markup=False, style="red")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _say.print("blemish: stopped.")
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has gone, as `blemish ... | head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(2)

@@ -1,0 +1,73 @@
+"""What several tests share: a small trained detector, made once, and the real images where they are at hand."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blemish.datasets import read_good
+from blemish.detection.detector import Detector
+from blemish.drawing import FLAWS, SURFACES, draw_surface
+from blemish.images import write_image
+from blemish.learning.fit import build_detector, hold_out, provenance, scales_for
+from blemish.learning.reference import Prototype
+from blemish.learning.training import TrainingSettings, train
+from blemish.learning.triplets import PatchPyramid, TrainingImage
+
+SIDE = 128  # pixels a side at which the small detector works
+
+
+@pytest.fixture(scope="session")
+def category_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn category in MVTec AD's layout: 16 good images to learn from, 8 to judge, 6 with plain stains."""
+    folder = tmp_path_factory.mktemp("data") / "brushed metal"
+    rng = np.random.default_rng(0)
+    surface = SURFACES["brushed_metal"](rng)
+    for part, count in (("train/good", 16), ("test/good", 8)):
+        for index in range(count):
+            write_image(folder / part / f"{index:03}.png", draw_surface(surface, rng, 160, 150))
+    for index in range(6):
+        image, mask = FLAWS["stain"](draw_surface(surface, rng, 160, 150), rng)
+        image[30:80, 40:100] = rng.random((50, 60), dtype=np.float32)  # so plain that a minute of training finds it
+        mask[30:80, 40:100] = True
+        write_image(folder / "test" / "stain" / f"{index:03}.png", image)
+        write_image(folder / "ground_truth" / "stain" / f"{index:03}_mask.png", mask)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def detector(category_dir: Path) -> Detector:
+    """A detector trained for some seconds on the drawn category."""
+    good = hold_out(read_good(category_dir), category_dir.name, seed=0)
+    scales = scales_for(SIDE)
+    pyramid = PatchPyramid([TrainingImage(path, good.category) for path in good.learned], scales)
+    settings = TrainingSettings(epochs=12, batch_size=16, learning_rate=1e-3)
+    network, summary = train(pyramid, settings)
+    return build_detector(
+        network,
+        good,
+        kind=Prototype.CATEGORY,
+        method="tayeh2020",
+        side=SIDE,
+        alpha=0.2,
+        training={**asdict(settings), "scales": scales, **asdict(summary)},
+        hashes=provenance([good]),
+    )
+
+
+@pytest.fixture(scope="session")
+def model_path(detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model file of that detector."""
+    path = tmp_path_factory.mktemp("models") / "metal.blemish"
+    detector.save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The real images beside the project; without them the test is skipped."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"needs the real images in {folder.name}/ beside the project")
+    return folder
