@@ -391,6 +391,15 @@ def test_a_truncated_file_is_refused(kind: str, share: float, file: File) -> Non
         read_image(file(data[: int(share * len(data))]))
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_tiff_that_lacks_rows_is_refused(compression: str | None, file: File) -> None:
+    data = tiff(NOISE, photometric="rgb", compression=compression)
+    rows = struct.pack("<HHII", 257, 4, 1, 24)  # tag ImageLength, type LONG, one value
+    assert rows in data
+    with pytest.raises(ImageError):
+        read_image(file(data.replace(rows, struct.pack("<HHII", 257, 4, 1, 30))))
+
+
 @pytest.mark.parametrize("kind", WHOLE)
 def test_damaged_bytes_give_an_image_or_an_image_error(
     kind: str, file: File, capfd: pytest.CaptureFixture[str]

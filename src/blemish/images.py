@@ -24,8 +24,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import TiffImagePlugin as Tiff
 from PIL.ImageFile import ImageFile
-from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION, TiffImageFile
 
 from blemish.errors import ImageError, OutputError
 from blemish.results import FloatArray
@@ -240,16 +240,19 @@ def _open(data: bytes) -> ImageFile:
     n_frames = getattr(image, "n_frames", 1)
     if n_frames > 1 and image.format != "MPO":  # MPO: a camera's JPEG with previews behind it
         raise ImageError(f"the file holds {n_frames} frames; expected one. Export one file per frame.")
-    if _has_deep_planes(image):
-        raise ImageError(f"the file is a 16-bit colour TIFF with one plane per colour. {_EXPORT}")
+    if isinstance(image, Tiff.TiffImageFile):
+        _refuse_what_pillow_misreads(image)
     return image
 
 
-def _has_deep_planes(image: ImageFile) -> bool:
-    """Say whether Pillow would decode noise: it takes the samples of separate colour planes for 8-bit ones."""
-    if not isinstance(image, TiffImageFile) or image.mode not in ("RGB", "RGBA", "CMYK"):
-        return False
-    return image.tag_v2.get(PLANAR_CONFIGURATION) == 2 and max(image.tag_v2[BITSPERSAMPLE]) > 8
+def _refuse_what_pillow_misreads(image: Tiff.TiffImageFile) -> None:
+    tags = image.tag_v2
+    is_colour, is_planar = image.mode in ("RGB", "RGBA", "CMYK"), tags.get(Tiff.PLANAR_CONFIGURATION) == 2
+    if is_colour and is_planar and max(tags[Tiff.BITSPERSAMPLE]) > 8:
+        raise ImageError(f"the file is a 16-bit colour TIFF with one plane per colour. {_EXPORT}")
+    extents = image.tile[-1].extents if image.tile else None
+    if extents is None or extents[2:] != (tags[Tiff.IMAGEWIDTH], tags[Tiff.IMAGELENGTH]):
+        raise ImageError(f"the TIFF header declares more pixels than the file holds. {_EXPORT}")
 
 
 def _rawmode(image: ImageFile) -> str:
@@ -299,8 +302,9 @@ def _rgb_from_cmyk(pixels: NDArray[Any]) -> FloatArray:
 
 def _stores_white_as_zero(image: ImageFile) -> bool:
     """Say whether a TIFF is a negative; Pillow itself turns 1- and 8-bit ones round."""
-    is_deep = image.mode == "F" or image.mode.startswith("I;16")
-    return is_deep and isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0
+    if not isinstance(image, Tiff.TiffImageFile) or image.tag_v2.get(Tiff.PHOTOMETRIC_INTERPRETATION) != 0:
+        return False
+    return image.mode == "F" or image.mode.startswith("I;16")
 
 
 def _hide(pixels: NDArray[Any], key: int | tuple[int, ...]) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""The training loop, written out: triplets in, a trained network out; safe against kill, Ctrl-C and power cuts.
+"""The training loop, written out: triplets in, a trained network out; safe against kill and Ctrl-C.
 
 Follows Tayeh et al. 2020, sec. IV-D: Adam with a fixed learning rate of 1e-4, batches of 256 triplets, 40 epochs.
 Everything random is derived from (seed, epoch, batch), so the state of a run is the weights, Adam's moments and the
