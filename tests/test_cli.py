@@ -43,8 +43,8 @@ def test_fit_writes_a_model_file_and_removes_its_checkpoint(category_dir: Path, 
 def test_inspect_exits_0_for_good_1_for_defective_2_for_unreadable(
     model_path: Path, category_dir: Path, tmp_path: Path
 ) -> None:
-    good, stained = category_dir / "train" / "good" / "000.png", category_dir / "test" / "stain" / "000.png"
-    run("calibrate", model_path, category_dir / "train" / "good", "--alpha", 0.05, "-o", tmp_path / "m.blemish")
+    good, stained = category_dir / "test" / "good" / "000.png", category_dir / "test" / "stain" / "000.png"
+    run("calibrate", model_path, category_dir / "test" / "good", "--alpha", 0.05, "-o", tmp_path / "m.blemish")
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"")
     assert run("inspect", tmp_path / "m.blemish", good).exit_code == 0
@@ -110,7 +110,7 @@ def test_a_model_that_saw_a_defective_image_is_not_judged_on_it(
     model_path: Path, category_dir: Path, tmp_path: Path
 ) -> None:
     mixed = tmp_path / "mixed"
-    for source in [*(category_dir / "train" / "good").iterdir(), category_dir / "test" / "stain" / "003.png"]:
+    for source in [*(category_dir / "test" / "good").iterdir(), category_dir / "test" / "stain" / "003.png"]:
         mixed.mkdir(exist_ok=True)
         (mixed / f"{source.parent.name}-{source.name}").write_bytes(source.read_bytes())
     assert run("enroll", mixed, "--network", model_path, "-o", tmp_path / "m.blemish").exit_code == 0

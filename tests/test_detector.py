@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blemish import Detector, Verdict, enroll, fit
-from blemish.datasets import read_category
+from blemish import Detector, Verdict, enroll, evaluate, fit
+from blemish.datasets import content_hash, read_category
 from blemish.errors import DatasetError, ImageError, SettingError
 from blemish.images import read_image, write_image
 from blemish.learning.graph import TOLERANCE
@@ -83,6 +83,21 @@ def test_enroll_keeps_the_network_and_makes_a_new_prototype(detector: Detector, 
     assert enrolled.inspect(images_of(category_dir, "stain")[0]).score > enrolled.threshold.value
 
 
+def test_enroll_sets_the_threshold_on_images_the_network_has_not_learned_from(
+    detector: Detector, category_dir: Path
+) -> None:
+    again = enroll(detector, category_dir, prototype="location")  # the same images, as one would to try the other kind
+    assert again.threshold.n_images == 3
+    with pytest.raises(DatasetError, match="learned from"):
+        enroll(detector, learned_by(detector, category_dir))
+
+
+def learned_by(detector: Detector, category_dir: Path) -> list[Path]:
+    roles = detector.description.provenance["images"][category_dir.name]
+    good = sorted((category_dir / "train" / "good").iterdir())
+    return [path for path in good if roles[content_hash(path)] == "learned"]
+
+
 def test_calibrate_moves_the_threshold_and_nothing_else(detector: Detector, category_dir: Path) -> None:
     calibrated = detector.calibrate(images_of(category_dir, "good"), alpha=0.25)
     assert calibrated.model.graph == detector.model.graph
@@ -90,6 +105,23 @@ def test_calibrate_moves_the_threshold_and_nothing_else(detector: Detector, cate
     (change,) = calibrated.description.history
     assert (change["from"], change["to"]) == (detector.threshold.value, calibrated.threshold.value)
     assert detector.description.history == []
+
+
+def test_calibrate_refuses_images_that_were_learned_from(detector: Detector, category_dir: Path) -> None:
+    with pytest.raises(DatasetError, match="learned from 13 of these 16"):
+        detector.calibrate(sorted((category_dir / "train" / "good").iterdir()), alpha=0.25)
+
+
+def test_images_that_set_the_threshold_do_not_judge_it(detector: Detector, category_dir: Path) -> None:
+    calibrated = detector.calibrate(images_of(category_dir, "good")[:3], alpha=0.25)
+    assert evaluate(calibrated, category_dir).n_good == 5
+
+
+def test_copies_of_an_image_count_once(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        write_image(tmp_path / name, np.zeros((9, 9), dtype=np.float32))
+    with pytest.raises(DatasetError, match="2 different"):
+        fit(tmp_path, side=128)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 500), (64, 64), (700, 20)])

@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "demo": _FOUNDATION | {"detection", "learning", "evaluation", "report", "drawing"},
     "cli": _FOUNDATION | {"detection", "learning", "evaluation", "report", "reproduction", "demo", ""},
     "": _FOUNDATION | {"detection", "learning", "evaluation"},
+    "__main__": {"cli"},
 }
 MAY_USE_TORCH = {"learning"}
 

@@ -12,6 +12,7 @@ folder of bad parts.
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from blemish.errors import DatasetError, SettingError
+from blemish.errors import DatasetError, ImageError, SettingError
 from blemish.images import IMAGE_SUFFIXES
 
 GOOD = "good"  # MVTec AD's name for images without a defect
@@ -49,6 +50,18 @@ class Sample:
     def is_good(self) -> bool:
         """Say whether the image shows no defect."""
         return self.defect_type == GOOD
+
+
+def content_hash(path: Path) -> str:
+    """Return the SHA-256 of a file: what tells whether an image has been seen before, whatever its name.
+
+    Raises:
+        ImageError: the file cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ImageError(f"'{path}' cannot be read ({error.strerror}). Check the path and its permissions.") from error
 
 
 def find_categories(root: Path | str) -> dict[str, Path]:

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.datasets import content_hash
 from blemish.detection.decision import conformal_threshold, decide
-from blemish.detection.model_file import Description, Model, read_model, write_model
+from blemish.detection.model_file import HELD_OUT, LEARNED, Description, Model, read_model, write_model
 from blemish.detection.regions import find_regions
 from blemish.detection.runtime import Distances, Runtime
 from blemish.detection.scoring import Geometry, anomaly_map
+from blemish.errors import DatasetError
 from blemish.images import as_image, prepare, read_image
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray, Inspection, Threshold
@@ -95,16 +98,19 @@ class Detector:
         """Set the threshold anew from good images that took no part in training.
 
         Args:
-            good: held-out good images, at least one.
+            good: held-out good images, at least one; none that the model has learned from.
             alpha: accepted false-alarm rate, above 0 and below 1.
             progress: told after each image.
 
         Returns:
-            A new detector with the same graph; this one is unchanged. The change is noted in the model's history.
+            A new detector with the same graph; this one is unchanged. The change is noted in the model's history, and
+            the images among those it has seen, so that `evaluate` will not judge it by them.
 
         Raises:
+            DatasetError: the model has learned from some of the files; on them it scores too well to promise anything.
             ImageError: an image cannot be used. SettingError: alpha is out of range, or there are no images.
         """
+        provenance = self._provenance_with(good)
         scores = []
         for done, image in enumerate(good, start=1):
             scores.append(self._measure(_read(image)).max_distance)
@@ -118,8 +124,23 @@ class Detector:
             "alpha": alpha,
             "n_images": len(scores),
         }
-        description = replace(self.description, threshold=threshold, history=[*self.description.history, change])
+        history = [*self.description.history, change]
+        description = replace(self.description, threshold=threshold, provenance=provenance, history=history)
         return Detector(replace(self.model, description=description))
+
+    def _provenance_with(self, held_out: Sequence[ImageSource]) -> dict[str, Any]:
+        """Note which files set the threshold; refuse those that were learned from."""
+        images = self.description.provenance["images"]
+        learned = {sha for part in images.values() for sha, role in part.items() if role == LEARNED}
+        files = {content_hash(Path(image)): image for image in held_out if isinstance(image, (Path, str))}
+        if known := learned & set(files):
+            raise DatasetError(
+                f"The model has learned from {len(known)} of these {len(held_out)} images, such as "
+                f"{files[min(known)]}. Expected good images that took no part in `fit`: give others."
+            )
+        category = self.description.category
+        noted = {**images.get(category, {}), **dict.fromkeys(files, HELD_OUT)}
+        return {**self.description.provenance, "images": {**images, category: noted}}
 
     def _measure(self, pixels: FloatArray) -> Distances:
         side = self.description.side

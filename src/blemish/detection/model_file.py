@@ -27,6 +27,8 @@ from blemish.images import write_bytes
 from blemish.results import Threshold
 
 FORMAT: Final = 1  # raised when older versions of Blemish could no longer read the file
+LEARNED: Final = "learned"  # role of an image in the provenance: the network or the prototype was made from it
+HELD_OUT: Final = "held out"  # it only set the threshold
 _PARTS: Final = ("model.json", "graph.onnx", "weights.npz")
 _SUMS: Final = "SHA256SUMS"
 _MAX_PART_BYTES: Final = 2**30  # far above any real model; a zip bomb is refused before it is unpacked

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from blemish.datasets import GOOD, Sample, read_category
+from blemish.datasets import GOOD, Sample, content_hash, read_category
 from blemish.detection.decision import promise
 from blemish.detection.detector import Detector
 from blemish.errors import DatasetError
@@ -134,7 +133,7 @@ def evaluate(detector: Detector, category_dir: Path | str, *, progress: Progress
 def _unseen(detector: Detector, samples: Sequence[Sample]) -> list[Sample]:
     """Leave out good images the detector was made from; refuse where that is a defective one, or leaves too few."""
     seen = {sha for part in detector.description.provenance["images"].values() for sha in part}
-    unseen = [sample for sample in samples if _sha256(sample.path) not in seen]
+    unseen = [sample for sample in samples if content_hash(sample.path) not in seen]
     if leaked := [sample.path for sample in samples if not sample.is_good and sample not in unseen]:
         raise DatasetError(
             f"{len(leaked)} defective images, such as {leaked[0]}, were among the good ones this model was made from. "
@@ -147,10 +146,6 @@ def _unseen(detector: Detector, samples: Sequence[Sample]) -> list[Sample]:
             "expected some of both. Put good images into test/good, or fit with --half to leave half of them for this."
         )
     return unseen
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _count(samples: Sequence[Sample], verdicts: Sequence[Verdict], defect_type: str, verdict: Verdict) -> int:

@@ -19,9 +19,9 @@ import onnxruntime
 import torch
 
 import blemish
-from blemish.datasets import read_category, read_good, split_good
+from blemish.datasets import content_hash, read_category, read_good, split_good
 from blemish.detection.detector import Detector
-from blemish.detection.model_file import Description, Model
+from blemish.detection.model_file import HELD_OUT, LEARNED, Description, Model
 from blemish.errors import DatasetError, SettingError
 from blemish.images import prepare, read_image
 from blemish.learning.graph import DistanceModel, build_graph, check_graph
@@ -134,8 +134,12 @@ def enroll(
     Source: Tayeh et al. 2020, sec. III and IV-E: unknown categories only get a prototype.
     """
     about = trained.description
-    images = hold_out(_paths(good), category or _category_name(good), seed)
-    hashes = {**about.provenance["images"], **provenance([images])}
+    seen = about.provenance["images"]
+    learned = frozenset(sha for part in seen.values() for sha, role in part.items() if role == LEARNED)
+    images = hold_out(_paths(good), category or _category_name(good), seed, learned)
+    ours = seen.get(images.category, {})
+    still_learned = {sha: role for sha, role in ours.items() if role == LEARNED}  # whatever its role in this category
+    hashes = {**seen, images.category: {**ours, **provenance([images])[images.category], **still_learned}}
     return build_detector(
         network_from_arrays(trained.model.weights),
         images,
@@ -195,18 +199,30 @@ def build_detector(
     return Detector(replace(calibrated.model, description=replace(calibrated.description, history=[])))
 
 
-def hold_out(paths: Sequence[Path], category: str, seed: int) -> GoodImages:
+def hold_out(paths: Sequence[Path], category: str, seed: int, learned: frozenset[str] = frozenset()) -> GoodImages:
     """Divide good images at random: a fifth, at least one, is kept out of training to set the threshold.
 
+    Copies of an image count once, or a held-out image could be one that was learned from.
+
+    Args:
+        paths: good images.
+        category: theirs.
+        seed: of the draw.
+        learned: content hashes of images that a borrowed network has learned from; others are held out first.
+
     Raises:
-        DatasetError: fewer than two images.
+        DatasetError: fewer than two different images.
     """
+    different: dict[str, Path] = {}
+    for path in paths:
+        different.setdefault(content_hash(path), path)
+    paths, is_learned = list(different.values()), [content in learned for content in different]
     if len(paths) < 2:
         raise DatasetError(
-            f"Found {len(paths)} good image; expected at least 2, one to learn from and one to set the threshold. "
-            "Some 50 or more make a useful detector."
+            f"Found {len(paths)} good image; expected at least 2 different ones, one to learn from and one to set the "
+            "threshold. Some 50 or more make a useful detector."
         )
-    order = np.random.default_rng(seed).permutation(len(paths))
+    order = sorted(np.random.default_rng(seed).permutation(len(paths)), key=lambda index: is_learned[index])
     n_held_out = max(1, round(_HELD_OUT * len(paths)))
     learned, held_out = sorted(order[n_held_out:]), sorted(order[:n_held_out])
     return GoodImages(category, tuple(paths[i] for i in learned), tuple(paths[i] for i in held_out))
@@ -243,15 +259,11 @@ def provenance(images: Sequence[GoodImages]) -> dict[str, dict[str, str]]:
     """
     return {
         part.category: {
-            **{_sha256(path): "held out" for path in part.held_out},
-            **{_sha256(path): "learned" for path in part.learned},
+            **{content_hash(path): HELD_OUT for path in part.held_out},
+            **{content_hash(path): LEARNED for path in part.learned},
         }
         for part in images
     }
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def run_id(hashes: dict[str, dict[str, str]]) -> str:

@@ -1,0 +1,115 @@
+"""The documents name everything there is, lead somewhere, and say what is true."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import blemish
+from blemish.cli import app
+from blemish.detection.detector import Detector
+from blemish.detection.model_file import Description
+from blemish.learning.training import TrainingSettings, TrainingSummary
+from blemish.report.writer import COLUMNS
+from blemish.results import Threshold
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = typer.main.get_command(app).commands
+LINK = re.compile(r"""\]\(([^)\s]+)|(?:src|href)="([^"]+)""")
+
+
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def section_of(command: str) -> str:
+    """Return what docs/commands.md says under the command's heading."""
+    return re.split(r"^## ", text_of("docs/commands.md").partition(f"\n## {command}\n")[2], flags=re.MULTILINE)[0]
+
+
+def options_of(command: Any) -> set[str]:
+    return {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)} - {
+        parameter.name for parameter in command.params
+    }
+
+
+def links() -> Iterator[tuple[Path, str]]:
+    for page in PAGES:
+        for match in LINK.finditer(page.read_text(encoding="utf-8")):
+            target = match[1] or match[2]
+            if "://" not in target and not target.startswith(("#", "mailto:")):
+                yield page, target.partition("#")[0]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_section_with_an_example(name: str) -> None:
+    assert f"blemish {name} " in section_of(name)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_named_by_its_command_and_no_other_is(name: str) -> None:
+    listed = re.search(r"^Options: (.+)$", section_of(name), flags=re.MULTILINE)
+    assert listed is not None
+    expected = {option for option in options_of(COMMANDS[name]) if option.startswith("--")}
+    assert set(re.findall(r"`([^`]+)`", listed[1])) == expected
+
+
+def test_every_option_is_explained_and_no_other_is() -> None:
+    table = section_of("All options")
+    explained = {
+        name
+        for row in re.findall(r"^\| (`.+?) \|", table, flags=re.MULTILINE)
+        for name in re.findall(r"`([^`]+)`", row)
+    }
+    expected = set().union(*(options_of(command) for command in COMMANDS.values()))
+    assert explained == expected | {"--version", "--help"}
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_every_column_of_the_csv_is_explained(column: str) -> None:
+    assert re.search(rf"^\| .*`{column}`.* \| .+ \|$", section_of("inspect"), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", blemish.__all__)
+def test_every_public_name_is_in_the_documents(name: str) -> None:
+    assert any(re.search(rf"\b{name}\b", page.read_text(encoding="utf-8")) for page in PAGES)
+
+
+@pytest.mark.parametrize("record", [Description, Threshold, TrainingSettings, TrainingSummary])
+def test_every_field_of_the_model_file_is_explained(record: type) -> None:
+    rows = "\n".join(line for line in text_of("docs/model-file.md").splitlines() if line.startswith("|"))
+    assert [item.name for item in fields(record) if f"`{item.name}`" not in rows] == []
+
+
+def test_the_reader_in_the_documents_decides_as_blemish_does(
+    detector: Detector, model_path: Path, category_dir: Path
+) -> None:
+    code = re.search(r"```python\n(.+?)```", text_of("docs/model-file.md"), flags=re.DOTALL)
+    assert code is not None
+    names: dict[str, Any] = {}
+    exec(code[1], names)
+    for image in (category_dir / "test" / "good" / "000.png", category_dir / "test" / "stain" / "000.png"):
+        found = detector.inspect(image)
+        verdict, score, distance_map = names["inspect"](model_path, image)
+        assert verdict == found.verdict
+        assert (score, distance_map.max()) == pytest.approx((found.score, found.max_distance), rel=1e-6)
+
+
+def test_the_readme_is_short() -> None:
+    assert len(text_of("README.md").splitlines()) <= 150
+
+
+@pytest.mark.parametrize(("page", "target"), list(links()), ids=lambda value: str(getattr(value, "name", value)))
+def test_relative_links_lead_to_files(page: Path, target: str) -> None:
+    assert (page.parent / target).exists()
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    newest = re.search(r"^## \[(.+?)\] - \d{4}-\d\d-\d\d$", text_of("CHANGELOG.md"), flags=re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == blemish.__version__
