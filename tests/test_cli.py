@@ -117,3 +117,33 @@ def test_a_model_that_saw_a_defective_image_is_not_judged_on_it(
     result = run("evaluate", tmp_path / "m.blemish", category_dir)
     assert isinstance(result.exception, BlemishError)
     assert "003.png" in str(result.exception)
+
+
+@pytest.mark.parametrize("wrong", [("--alpha", "5"), ("--seed", "-1"), ("--side", "100"), ("--prototype", "none")])
+def test_wrong_settings_are_refused_before_any_work(category_dir: Path, tmp_path: Path, wrong: tuple[str, str]) -> None:
+    result = run("fit", category_dir, "-o", tmp_path / "m.blemish", *wrong)
+    assert result.exit_code != 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_masks_of_a_category_are_not_inspected(model_path: Path, category_dir: Path) -> None:
+    records = run("inspect", model_path, category_dir, "--json").stdout.splitlines()
+    assert len(records) == 16 + 8 + 6
+
+
+def test_output_into_the_inspected_folder_inspects_each_image_once(
+    model_path: Path, category_dir: Path, tmp_path: Path
+) -> None:
+    for path in (category_dir / "test" / "good").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for _ in range(2):
+        assert len(run("inspect", model_path, tmp_path, "-o", tmp_path, "--json").stdout.splitlines()) == 8
+
+
+def test_a_broken_held_out_image_is_named_before_training(category_dir: Path, tmp_path: Path) -> None:
+    for index, path in enumerate(sorted((category_dir / "train" / "good").iterdir())[:5]):
+        (tmp_path / "good" / path.name).parent.mkdir(exist_ok=True)
+        (tmp_path / "good" / path.name).write_bytes(path.read_bytes()[: 500 + 100 * index])
+    result = run("fit", tmp_path / "good", "-o", tmp_path / "m.blemish")
+    assert "cannot be read" in str(result.exception)
+    assert not (tmp_path / "m.blemish.checkpoint").exists()

@@ -159,10 +159,8 @@ def test_honest_protocol_gives_all_defects_together():
     assert honest_protocol(samples)[ALL] == pytest.approx(1 / 3)
 
 
-def test_honest_protocol_can_take_the_mean_distance():
-    samples = [sample("good", 5, 1), sample("crack", 0, 2)]
-    assert honest_protocol(samples, "max")[ALL] == 0
-    assert honest_protocol(samples, "mean")[ALL] == 1
+def test_honest_protocol_judges_by_the_maximum_distance():
+    assert honest_protocol([sample("good", 5, 1), sample("crack", 0, 2)])[ALL] == 0
 
 
 def test_honest_protocol_is_unmoved_by_other_defect_types():
@@ -176,11 +174,6 @@ def test_the_order_of_the_images_does_not_matter(protocol):
     rng = np.random.default_rng(1)
     samples = cloud("good", rng, 20, (0, 0)) + cloud("crack", rng, 10, (1, 1)) + cloud("hole", rng, 10, (8, 8))
     assert protocol(samples[::-1]) == pytest.approx(protocol(samples))
-
-
-def test_unknown_score_is_refused():
-    with pytest.raises(SettingError, match="expected 'max' or 'mean'"):
-        honest_protocol([sample("good", 1), sample("crack", 2)], "median")
 
 
 @pytest.mark.parametrize("protocol", [paper_protocol, honest_protocol])

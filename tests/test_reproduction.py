@@ -1,6 +1,7 @@
 """The experiment runs, stops, goes on where it was, and its report holds what the paper shows."""
 
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,12 +101,25 @@ def test_results_of_other_settings_are_not_mixed(data: Path, out: Path) -> None:
         score_everything(data, replace(SETTINGS, epochs=2), out)
 
 
+def test_results_of_other_images_are_not_mixed(data: Path, out: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    write_image(tmp_path / "data" / "leather" / "train" / "good" / "0.png", np.zeros((128, 128), dtype=np.float32))
+    with pytest.raises(OutputError, match="other settings or images"):
+        score_everything(tmp_path / "data", SETTINGS, out)
+
+
 def test_a_category_that_is_not_there_is_named(data: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"no category wood(?s:.)*leather, woven_fabric"):
         score_everything(data, replace(SETTINGS, unknown=("wood",)), tmp_path)
 
 
-@pytest.mark.parametrize("wrong", [{"known": ()}, {"repeats": 0}, {"unknown": ("leather",)}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"known": ()}, {"repeats": 0}, {"unknown": ("leather",)}),
+        *({"epochs": 0}, {"prototype": "none"}, {"side": 100}, {"alpha": 1.0}, {"seed": -1}),
+    ],
+)
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(SettingError):
         replace(SETTINGS, **wrong)  # type: ignore[arg-type]

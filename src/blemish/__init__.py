@@ -52,6 +52,4 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "blemish":
             raise
-        raise _MissingExtraError(
-            f"blemish.{name} needs {error.name}, which is not installed. Install it with: pip install 'blemish[learn]'"
-        ) from error
+        raise _MissingExtraError.of(error) from error

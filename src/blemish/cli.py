@@ -7,11 +7,12 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -20,7 +21,8 @@ from rich.progress import Progress as RichProgress
 
 import blemish
 from blemish.detection.decision import promise
-from blemish.errors import BlemishError, OutputError
+from blemish.errors import BlemishError, MissingExtraError, OutputError
+from blemish.images import IMAGE_SUFFIXES
 
 app = typer.Typer(
     name="blemish",
@@ -36,7 +38,7 @@ GoodDir = Annotated[Path, typer.Argument(metavar="GOOD_DIR", help="Folder of goo
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Image files or folders.")]
 ModelIn = Annotated[Path, typer.Argument(metavar="MODEL", help="A .blemish file.")]
 Alpha = Annotated[float, typer.Option(help="Accepted false-alarm rate: 0.01 = 1 in 100 good parts stopped.")]
-Seed = Annotated[int, typer.Option(help="Of everything random: same seed, same result on a CPU.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of everything random: same seed, same result on a CPU.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 Epochs = Annotated[int, typer.Option(help="Passes over the good images; the paper's 40.")]
 Side = Annotated[int, typer.Option(help="Pixels a side images are scaled to: 1024 (the paper's), 512, 256, 128.")]
@@ -122,10 +124,11 @@ def calibrate(
     as_json: AsJson = False,
 ) -> None:
     """Set the threshold anew from good images that the model has not learned from. The graph is not touched."""
-    from blemish.datasets import list_images
+    from blemish.datasets import read_good
 
     detector = blemish.Detector.load(model)
-    paths = [path for source in images for path in list_images(source)]
+    _require_writable(output or model)
+    paths = [path for source in images for path in (read_good(source) if _is_set(source) else [source])]
     with _progress() as progress:
         detector = detector.calibrate(paths, alpha=alpha, progress=progress)
     detector.save(output or model)
@@ -169,6 +172,8 @@ def evaluate(
     from blemish.evaluation.tables import to_markdown
 
     detector = blemish.Detector.load(model)
+    if output is not None:
+        _require_folder(output)
     with _progress() as progress:
         evaluation = blemish.evaluate(detector, category_dir, progress=progress)
     if output is not None:
@@ -176,9 +181,8 @@ def evaluate(
     if as_json:
         _print_json(evaluation.to_dict())
     else:
-        print(to_markdown(evaluation.table()), end="")
-        for line in evaluation.sentences():
-            print(line)
+        for line in (to_markdown(evaluation.table()).rstrip(), *evaluation.sentences()):
+            _print(line)
 
 
 @app.command()
@@ -212,6 +216,7 @@ def reproduce(
         prototype=prototype,
         seed=seed,
     )
+    _require_folder(output)
     with _progress() as progress:
         page = rerun(data, settings, output, progress)
     _say.print(f"Report: {page}")
@@ -227,6 +232,7 @@ def demo(
     """Draw surfaces and defects, learn, inspect, evaluate and write a report: about two minutes, no downloads."""
     from blemish.demo import run_demo
 
+    _require_folder(output)
     with _progress() as progress:
         page = run_demo(output, seed, progress)
     _say.print(f"Report: {page}")
@@ -279,16 +285,26 @@ def _progress() -> Iterator[_Bars]:
         yield _Bars(bars)
 
 
+def _is_set(source: Path) -> bool:
+    """Say whether a path names a set of images (a folder, a CSV) and not an image."""
+    return source.suffix.lower() not in IMAGE_SUFFIXES
+
+
 def _require_writable(output: Path) -> None:
-    """Refuse a place that cannot be written before the work starts, not after."""
+    """Refuse a file that cannot be written before the work starts, not after."""
+    if output.is_dir():
+        raise OutputError(f"{output} is a folder; expected the name of a .blemish file to write.")
+    _require_folder(output.parent)
+
+
+def _require_folder(folder: Path) -> None:
+    """Make a folder where there is none, and refuse one that cannot be written."""
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        if output.is_dir():
-            raise OutputError(f"{output} is a folder; expected the name of a .blemish file to write.")
-        with tempfile.TemporaryFile(dir=output.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise OutputError(f"{output} cannot be written ({error.strerror}). Choose another place with -o.") from error
+        raise OutputError(f"{folder} cannot be written ({error.strerror}). Choose another place with -o.") from error
 
 
 def _tell_model(detector: blemish.Detector, output: Path, as_json: bool) -> None:
@@ -296,19 +312,27 @@ def _tell_model(detector: blemish.Detector, output: Path, as_json: bool) -> None
     if as_json:
         _print_json({"path": str(output), **asdict(about), "provenance": about.provenance["made"]})
         return
-    print(f"{output}: {about.category}, {about.method}, threshold {threshold.value:.4g}")
+    _print(f"{output}: {about.category}, {about.method}, threshold {threshold.value:.4g}")
     _say.print(promise(threshold))
 
 
 def _print_row(record: dict[str, Any]) -> None:
     if record["verdict"] == "error":
-        print(f"error      {'':>9}  {record['path']}: {record['reason']}")
+        _print(f"error      {'':>9}  {record['path']}: {record['reason']}")
     else:
-        print(f"{record['verdict']:9}  {record['score']:9.4f}  {record['path']}")
+        _print(f"{record['verdict']:9}  {record['score']:9.4f}  {record['path']}")
 
 
 def _print_json(record: dict[str, Any]) -> None:
-    print(json.dumps(record, ensure_ascii=False))
+    _print(json.dumps(record, ensure_ascii=False))
+
+
+def _print(line: str) -> None:
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:  # the reader has gone, as in `blemish ... | head`; nobody wants the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(2) from None
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -316,15 +340,18 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def main() -> None:
-    """Run the command line; every error of ours becomes one message and exit code 2."""
+    """Run the command line; an error becomes one message and exit code 2, never 1, which means a defective part."""
     try:
-        app(standalone_mode=True)
+        app()
     except BlemishError as error:
-        _say.print(f"blemish: {error}", markup=False, style="red")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        _say.print("blemish: stopped.")
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has gone, as `blemish ... | head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(2)
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        _fail(str(MissingExtraError.of(error)))
+    except Exception:
+        traceback.print_exc()
+        _fail("this is a fault of Blemish, not yours. Please report it with the lines above.")
+
+
+def _fail(message: str) -> NoReturn:
+    _say.print(f"blemish: {message}", markup=False, style="red")
+    sys.exit(2)

@@ -165,6 +165,8 @@ def read_csv(path: Path | str) -> list[Sample]:
 def list_images(source: Path | str) -> list[Path]:
     """List what is to be inspected: a file itself, or all images in a folder and below, sorted.
 
+    The masks of a category folder in MVTec AD's layout are none of them.
+
     Raises:
         DatasetError: there is no such file or folder, or no image in it.
     """
@@ -295,7 +297,8 @@ def _images_or_error(folder: Path, recursive: bool = False) -> list[Path]:
 def _images_below(folder: Path) -> Iterator[Path]:
     yield from _images(folder)
     for inner in _folders(folder):
-        if not inner.is_symlink():  # it may lead back to here
+        is_masks = inner.name == "ground_truth" and (folder / "test").is_dir()
+        if not is_masks and not inner.is_symlink():  # a link may lead back to here
             yield from _images_below(inner)
 
 

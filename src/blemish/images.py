@@ -15,7 +15,7 @@ import secrets
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ _WHITE = {np.dtype(np.bool_): 1, np.dtype(np.uint8): 255, np.dtype(np.uint16): 6
 _LUMA = (299, 587, 114)  # Rec. 601 in thousandths: 8-bit sums stay whole, so grey stored as RGB is exactly that grey
 _FLAT = 0.5 / 65535  # half a 16-bit step: smaller differences are rounding, not surface
 _OTHER_BYTE_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+_N_FAILURES_NAMED = 10  # that one error names
 _EXPORT = "Export it as an 8- or 16-bit grey or RGB PNG."
 _PILLOW = threading.Lock()  # Pillow's pixel limit and Python's warning filters belong to the whole process
 
@@ -60,6 +61,32 @@ def read_image(path: Path | str) -> FloatArray:
         raise ImageError(f"'{path}': {error}") from error
     except Exception as error:  # damaged or hostile bytes make decoders raise almost anything
         raise ImageError(f"'{path}': damaged, truncated or of a rare kind ({error!r}). {_EXPORT}") from error
+
+
+def read_all(paths: Sequence[Path], use: Callable[[int, FloatArray], None] = lambda index, image: None) -> None:
+    """Read images one after the other, and name all that cannot be read, not only the first.
+
+    Args:
+        paths: image files.
+        use: called with the index and the picture of each that could be read.
+
+    Raises:
+        ImageError: some could not be read.
+    """
+    failures = []
+    for index, path in enumerate(paths):
+        try:
+            image = read_image(path)
+        except ImageError as error:
+            failures.append(str(error))
+        else:
+            use(index, image)
+    if failures:
+        more = "\n  ..." if len(failures) > _N_FAILURES_NAMED else ""
+        listed = "\n  ".join(failures[:_N_FAILURES_NAMED])
+        raise ImageError(
+            f"{len(failures)} of {len(paths)} images cannot be read. Repair or remove them:\n  {listed}{more}"
+        )
 
 
 def read_mask(path: Path | str) -> NDArray[np.bool_]:

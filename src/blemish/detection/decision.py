@@ -16,6 +16,16 @@ def decide(score: float, threshold: Threshold) -> Verdict:
     return Verdict.DEFECTIVE if score > threshold.value else Verdict.GOOD
 
 
+def require_alpha(alpha: float) -> None:
+    """Refuse a false-alarm rate that is none; called before long work as well as where it is used.
+
+    Raises:
+        SettingError: alpha is not above 0 and below 1.
+    """
+    if not 0 < alpha < 1:
+        raise SettingError(f"alpha is {alpha}; expected a false-alarm rate above 0 and below 1, such as 0.01.")
+
+
 def conformal_threshold(good_scores: Sequence[float], alpha: float) -> Threshold:
     """Choose the limit that at most a share alpha of good images will exceed.
 
@@ -40,8 +50,7 @@ def conformal_threshold(good_scores: Sequence[float], alpha: float) -> Threshold
         >>> conformal_threshold([0.3, 0.1, 0.2, 0.4], alpha=0.01).promised_alpha
         0.2
     """
-    if not 0 < alpha < 1:
-        raise SettingError(f"alpha is {alpha}; expected a false-alarm rate above 0 and below 1, such as 0.01.")
+    require_alpha(alpha)
     scores = np.sort(np.asarray(good_scores, dtype=np.float64))
     n = len(scores)
     if n == 0 or not np.isfinite(scores).all():

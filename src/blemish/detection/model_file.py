@@ -105,7 +105,7 @@ def _read_parts(path: Path) -> dict[str, bytes]:
             sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
             if not {*_PARTS, _SUMS} <= set(sizes):
                 raise _unusable(path, f"it lacks {', '.join(sorted({*_PARTS, _SUMS} - set(sizes)))}")
-            if max(sizes[name] for name in _PARTS) > _MAX_PART_BYTES:
+            if max(sizes[name] for name in (*_PARTS, _SUMS)) > _MAX_PART_BYTES:
                 raise _unusable(path, f"it claims {max(sizes.values()):,} bytes for one part")
             parts = {name: archive.read(name) for name in (*_PARTS, _SUMS)}
     except FileNotFoundError:

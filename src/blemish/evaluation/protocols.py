@@ -1,7 +1,7 @@
 """Turn the distances of test images into AUROCs: the paper's in-sample protocol, and the honest one.
 
 Scored samples of one category come in, an AUROC per defect type comes out. The method of Staar et al. sweeps a
-threshold over the maximum distance, which is the honest protocol with the score "max".
+threshold over the maximum distance, which is the honest protocol.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,12 +126,13 @@ def paper_protocol(samples: Sequence[ScoredSample]) -> dict[str, float]:
     return results
 
 
-def honest_protocol(samples: Sequence[ScoredSample], score: Literal["max", "mean"] = "max") -> dict[str, float]:
+def honest_protocol(samples: Sequence[ScoredSample]) -> dict[str, float]:
     """Give the AUROC per defect type, and of all defects together, with nothing fitted to test images.
+
+    The maximum distance judges an image, which is also the method of Staar et al. as the paper describes it.
 
     Args:
         samples: the test images of one category, good and defective.
-        score: which distance judges an image. "max" is also the method of Staar et al. as the paper describes it.
 
     Returns:
         Defect type -> AUROC against all good images, in alphabetical order; under `ALL` that of all defective images.
@@ -146,16 +146,13 @@ def honest_protocol(samples: Sequence[ScoredSample], score: Literal["max", "mean
         >>> honest_protocol(samples)
         {'crack': 0.5, 'hole': 1.0, 'all': 0.75}
     """
-    if score not in ("max", "mean"):
-        raise SettingError(f"unknown score {score!r}; expected 'max' or 'mean'")
     good, defective_by_type = _by_defect_type(samples)
     defective_by_type[ALL] = [sample for defective in defective_by_type.values() for sample in defective]
-    good_scores = _distances(good, score)
-    return {name: image_auroc(good_scores, _distances(group, score)) for name, group in defective_by_type.items()}
-
-
-def _distances(samples: Sequence[ScoredSample], score: Literal["max", "mean"]) -> list[float]:
-    return [sample.max_distance if score == "max" else sample.mean_distance for sample in samples]
+    good_scores = [sample.max_distance for sample in good]
+    return {
+        name: image_auroc(good_scores, [sample.max_distance for sample in group])
+        for name, group in defective_by_type.items()
+    }
 
 
 def _decisions(boundary: LinearBoundary, samples: Sequence[ScoredSample]) -> list[float]:

@@ -20,10 +20,11 @@ import torch
 
 import blemish
 from blemish.datasets import content_hash, read_category, read_good, split_good
+from blemish.detection.decision import require_alpha
 from blemish.detection.detector import Detector
 from blemish.detection.model_file import HELD_OUT, LEARNED, Description, Model
 from blemish.errors import DatasetError, SettingError
-from blemish.images import prepare, read_image
+from blemish.images import prepare, read_all, read_image
 from blemish.learning.graph import DistanceModel, build_graph, check_graph
 from blemish.learning.network import PATCH_SIZE, STRIDE, TripletNetwork, network_from_arrays, network_to_arrays
 from blemish.learning.reference import Prototype, mean_embedding
@@ -88,10 +89,12 @@ def fit(
     if method not in METHODS:
         raise SettingError(f"Found method {method!r}; expected one of {', '.join(METHODS)}.")
     defect, kind, scales = METHODS[method], prototype_kind(prototype), scales_for(side)
+    settings = TrainingSettings(epochs=epochs, defect=defect, seed=seed)
+    require_alpha(alpha)
     paths = _half_of(good, seed) if half else _paths(good)
     images = hold_out(paths, category or _category_name(good), seed)
-    settings = TrainingSettings(epochs=epochs, defect=defect, seed=seed)
     hashes = provenance([images])
+    read_all(images.held_out)  # to fail now, not after training; those to learn from are read before training anyway
     pyramid = PatchPyramid([TrainingImage(path, images.category) for path in images.learned], scales, progress)
     network, summary = train(
         pyramid, settings, run_id=run_id(hashes), checkpoint_path=checkpoint_path, progress=progress
@@ -134,6 +137,7 @@ def enroll(
     Source: Tayeh et al. 2020, sec. III and IV-E: unknown categories only get a prototype.
     """
     about = trained.description
+    require_alpha(alpha)
     seen = about.provenance["images"]
     learned = frozenset(sha for part in seen.values() for sha, role in part.items() if role == LEARNED)
     images = hold_out(_paths(good), category or _category_name(good), seed, learned)
@@ -216,16 +220,18 @@ def hold_out(paths: Sequence[Path], category: str, seed: int, learned: frozenset
     different: dict[str, Path] = {}
     for path in paths:
         different.setdefault(content_hash(path), path)
-    paths, is_learned = list(different.values()), [content in learned for content in different]
+    is_learned = [content in learned for content in different]
+    paths = list(different.values())
     if len(paths) < 2:
         raise DatasetError(
             f"Found {len(paths)} good image; expected at least 2 different ones, one to learn from and one to set the "
             "threshold. Some 50 or more make a useful detector."
         )
-    order = sorted(np.random.default_rng(seed).permutation(len(paths)), key=lambda index: is_learned[index])
+    drawn = np.random.default_rng(seed).permutation(len(paths)).tolist()
+    order = sorted(drawn, key=lambda index: is_learned[index])  # stable: those learned from come last
     n_held_out = max(1, round(_HELD_OUT * len(paths)))
-    learned, held_out = sorted(order[n_held_out:]), sorted(order[:n_held_out])
-    return GoodImages(category, tuple(paths[i] for i in learned), tuple(paths[i] for i in held_out))
+    first, rest = sorted(order[:n_held_out]), sorted(order[n_held_out:])
+    return GoodImages(category, learned=tuple(paths[i] for i in rest), held_out=tuple(paths[i] for i in first))
 
 
 def scales_for(side: int) -> dict[int, int]:

@@ -26,7 +26,7 @@ from blemish.results import FloatArray
 # distance: the paper's distances have no upper bound, and float32 carries seven digits of whatever they are.
 TOLERANCE: Final = 1e-4
 _OPSET: Final = 18
-_IR_VERSION: Final = 10  # the oldest that has this opset: read by every ONNX Runtime since 1.18
+_IR_VERSION: Final = 10  # read by every ONNX Runtime since 1.18
 
 
 class DistanceModel(nn.Module):

@@ -46,10 +46,10 @@ class TrainingSettings:
     seed: int = 0  # of the initial weights and of every draw
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
+        if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0 or self.seed < 0:
             raise SettingError(
-                f"Found {self.epochs} epochs, batch size {self.batch_size}, learning rate {self.learning_rate}; "
-                "expected at least 1, at least 1, above 0."
+                f"Found {self.epochs} epochs, batch size {self.batch_size}, learning rate {self.learning_rate}, "
+                f"seed {self.seed}; expected at least 1, at least 1, above 0, at least 0."
             )
         if self.defect not in DEFECTS:
             raise SettingError(f"Found defect {self.defect!r}; expected one of {', '.join(DEFECTS)}.")

@@ -18,8 +18,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.errors import ImageError, OutputError, SettingError, TrainingError
-from blemish.images import prepare, read_image, resize
+from blemish.errors import OutputError, SettingError, TrainingError
+from blemish.images import prepare, read_all, resize
 from blemish.learning.defects import Defect
 from blemish.learning.network import PATCH_SIZE
 from blemish.progress import Progress, silent
@@ -41,7 +41,7 @@ class TrainingImage:
 class PatchPyramid:
     """All training images at all scales, on disk behind memory maps, ready to be cut.
 
-    Memory stays flat however many images there are: 2.7 MB an image lie in a temporary file that the operating
+    Memory stays flat however many images there are: 2.8 MB an image lie in a temporary file that the operating
     system pages in and out, and that vanishes with the object.
 
     Args:
@@ -68,22 +68,14 @@ class PatchPyramid:
 
     def _fill(self, images: Sequence[TrainingImage], progress: Progress) -> None:
         largest = max(self.scales)
-        failures: list[ImageError] = []
-        for index, image in enumerate(images):
-            try:
-                prepared = prepare(read_image(image.path), largest, largest)
-            except ImageError as error:
-                failures.append(error)
-                continue
+
+        def keep(index: int, pixels: FloatArray) -> None:
+            prepared = prepare(pixels, largest, largest)
             for side, level in self._levels.items():
                 level[index] = np.rint(resize(prepared, side, side) * _LEVELS)
             progress("reading images", index + 1, len(images))
-        if failures:
-            raise ImageError(
-                f"{len(failures)} of {len(images)} training images cannot be used. Repair or remove them:\n"
-                + "\n".join(f"  {failure}" for failure in failures[:10])
-                + ("\n  ..." if len(failures) > 10 else "")
-            )
+
+        read_all([image.path for image in images], keep)
 
     def __len__(self) -> int:
         return len(self.categories)

@@ -12,7 +12,7 @@ from blemish.datasets import list_images
 from blemish.detection.detector import Detector
 from blemish.errors import ImageError
 from blemish.progress import Progress, silent
-from blemish.report.writer import ResultWriter
+from blemish.report.writer import OVERLAYS, ResultWriter
 from blemish.results import Verdict
 
 
@@ -47,7 +47,7 @@ def inspect_batch(
     """
     paths = [path for source in sources for path in list_images(source)]
     if output is not None:  # the pictures of an earlier run, when the output lies inside an inspected folder
-        paths = [path for path in paths if not path.resolve().is_relative_to(output.resolve())]
+        paths = [path for path in paths if not path.resolve().is_relative_to((output / OVERLAYS).resolve())]
     name = detector.description.category
     writing = nullcontext() if output is None else ResultWriter(output, model_name=name, threshold=detector.threshold)
     verdicts: list[Verdict | None] = []

@@ -7,6 +7,7 @@ JSON file, each training run a checkpoint, so an interrupted call goes on where 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -17,7 +18,8 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from blemish.datasets import GOOD, Sample, find_categories, read_category, split_good
+from blemish.datasets import GOOD, Sample, content_hash, find_categories, read_category, split_good
+from blemish.detection.decision import require_alpha
 from blemish.detection.detector import Detector
 from blemish.errors import DatasetError, OutputError, SettingError
 from blemish.evaluation.protocols import ScoredSample
@@ -61,6 +63,10 @@ class ReproductionSettings:
             raise SettingError(
                 f"Found {self.repeats} repeats and {len(self.known)} known categories; expected at least one of each."
             )
+        TrainingSettings(epochs=self.epochs, seed=self.seed)  # refuses what it cannot train with, before hours of work
+        prototype_kind(self.prototype)
+        scales_for(self.side)
+        require_alpha(self.alpha)
         if both := set(self.known) & set(self.unknown):
             raise SettingError(f"{', '.join(sorted(both))} cannot be both known and unknown.")
 
@@ -95,7 +101,7 @@ def score_everything(
         DatasetError: a category is not there. OutputError: ``out`` holds the results of other settings.
     """
     folders = _folders(data, settings)
-    _claim(out, settings)
+    _claim(out, settings, folders)
     results: list[CategoryScores] = []
     for repeat in range(settings.repeats):
         splits = {name: _split(folder, name, settings.seed + repeat) for name, folder in folders.items()}
@@ -118,11 +124,15 @@ def _folders(data: Path, settings: ReproductionSettings) -> dict[str, Path]:
     return {name: found[name] for name in wanted}
 
 
-def _claim(out: Path, settings: ReproductionSettings) -> None:
-    """Make the folder ours, or see that it already is."""
-    file, text = out / "settings.json", json.dumps(asdict(settings), indent=2)
+def _claim(out: Path, settings: ReproductionSettings, folders: dict[str, Path]) -> None:
+    """Make the folder ours, or see that it already is: same settings, same images."""
+    images = [f"{s.defect_type} {content_hash(s.path)}" for folder in folders.values() for s in read_category(folder)]
+    data = hashlib.sha256("\n".join(images).encode()).hexdigest()
+    file, text = out / "settings.json", json.dumps({**asdict(settings), "data_sha256": data}, indent=2)
     if file.exists() and json.loads(file.read_text()) != json.loads(text):
-        raise OutputError(f"{out} holds results of other settings ({file}). Write to another folder, or delete it.")
+        raise OutputError(
+            f"{out} holds results of other settings or images ({file}). Write to another folder, or delete it."
+        )
     write_bytes(file, text.encode())
 
 
