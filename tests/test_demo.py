@@ -38,5 +38,5 @@ def test_a_detector_an_inspection_and_an_evaluation_for_each(out: Path) -> None:
 
 
 def test_the_report_tells_of_every_surface(out: Path) -> None:
-    page = (out / "report.html").read_text()
+    page = (out / "report.html").read_text(encoding="utf-8")
     assert all(name in page for name in find_categories(out / "images"))

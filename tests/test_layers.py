@@ -39,7 +39,9 @@ def imports(file: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
+            # `from blemish import cli` imports a part; `from blemish import Detector` a name of the package.
+            parts = {f"blemish.{alias.name}" for alias in node.names if alias.name in MAY_IMPORT}
+            found |= parts if node.module == "blemish" and parts else {node.module}
     return found
 
 

@@ -40,15 +40,6 @@ def hinge_loss(boundary, good, defective):
 # --- Auroc
 
 
-def test_spread_is_the_sample_standard_deviation():
-    result = Auroc("tile", "crack", True, (0.8, 0.9, 1.0))
-    assert (result.mean, result.spread) == (pytest.approx(0.9), pytest.approx(0.1))
-
-
-def test_one_repeat_has_no_spread():
-    assert Auroc("tile", "crack", True, (0.8,)).spread == 0.0
-
-
 def test_an_auroc_needs_a_value():
     with pytest.raises(SettingError, match="at least one"):
         Auroc("tile", "crack", True, ())

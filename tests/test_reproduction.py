@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from blemish.drawing import FLAWS, SURFACES, draw_surface
-from blemish.errors import DatasetError, OutputError, SettingError
+from blemish.errors import DatasetError, ImageError, OutputError, SettingError
 from blemish.evaluation.protocols import IN_SAMPLE
 from blemish.images import write_image
 from blemish.reproduction import experiment
@@ -69,11 +69,11 @@ def test_the_baseline_has_one_protocol(data: Path, out: Path) -> None:
 
 
 def test_the_page_shows_tables_and_figures_and_says_what_is_in_sample(out: Path) -> None:
-    page = (out / "report.html").read_text()
+    page = (out / "report.html").read_text(encoding="utf-8")
     for words in ("Figure 1", "Figure 4", "Figure 8", "honest protocol", IN_SAMPLE):
         assert words in page
     assert page.count("data:image/png") == 4 + 2 + 4  # maps, triplets, scatters
-    assert IN_SAMPLE in (out / "tables.md").read_text()
+    assert IN_SAMPLE in (out / "tables.md").read_text(encoding="utf-8")
 
 
 def test_a_finished_run_is_not_run_again(data: Path, out: Path) -> None:
@@ -125,5 +125,31 @@ def test_settings_that_make_no_sense_are_refused(wrong: dict[str, object]) -> No
         replace(SETTINGS, **wrong)  # type: ignore[arg-type]
 
 
-def test_prototypes_are_of_at_most_a_hundred_images() -> None:
-    assert experiment.PROTOTYPE_IMAGES == 100
+def test_prototypes_are_of_so_many_images_at_most(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "PROTOTYPE_IMAGES", 2)
+    results = score_everything(data, replace(SETTINGS, repeats=1), tmp_path)
+    assert {result.n_prototype for result in results} == {2}  # of the 3 that are learned from
+
+
+def test_a_broken_test_image_is_named_before_training(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    (tmp_path / "data" / "woven_fabric" / "test" / "pit" / "1.png").write_bytes(b"")
+    with pytest.raises(ImageError, match=r"1\.png"):
+        score_everything(tmp_path / "data", SETTINGS, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_category_without_defects_is_refused_before_training(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    for flaw in ("pit", "stain"):
+        shutil.rmtree(tmp_path / "data" / "leather" / "test" / flaw)
+    with pytest.raises(DatasetError, match="8 good images and these defect types: none"):
+        score_everything(tmp_path / "data", SETTINGS, tmp_path / "out")
+
+
+@pytest.mark.parametrize("file", ["settings.json", "scores/tayeh2020-0-leather.json"])
+def test_a_damaged_file_of_an_earlier_call_is_named(data: Path, out: Path, tmp_path: Path, file: str) -> None:
+    shutil.copytree(out, tmp_path / "out")
+    (tmp_path / "out" / file).write_text('{"repeats": ')
+    with pytest.raises(OutputError, match="Delete it"):
+        score_everything(data, SETTINGS, tmp_path / "out")

@@ -11,7 +11,8 @@ import pytest
 from blemish.errors import SettingError
 from blemish.evaluation.paper import PAPER_DEFECT_TYPES, PAPER_KNOWN, PAPER_UNKNOWN, PUBLISHED
 from blemish.evaluation.protocols import ALL, Auroc
-from blemish.evaluation.tables import Table, auroc_table, to_csv, to_markdown
+from blemish.evaluation.tables import auroc_table, to_csv, to_markdown
+from blemish.report.page import Table
 
 TWO_REPEATS = (
     Auroc("bottle", "crack", True, (0.8, 0.6)),

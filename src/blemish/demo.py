@@ -14,7 +14,7 @@ from blemish.drawing import FLAWS, SURFACES, draw_surface
 from blemish.evaluation.evaluate import evaluate
 from blemish.evaluation.figures import MapRow, maps_figure
 from blemish.evaluation.page import evaluation_section, write_evaluation
-from blemish.images import read_image, read_mask, write_bytes, write_image
+from blemish.images import read_image, read_mask, write_bytes, write_image, write_text
 from blemish.learning.fit import GoodImages, build_detector, hold_out, prototype_kind, provenance, scales_for
 from blemish.learning.training import TrainingSettings, train
 from blemish.learning.triplets import PatchPyramid, TrainingImage
@@ -77,7 +77,7 @@ def run_demo(out: Path, seed: int = 0, progress: Progress = silent) -> Path:
         "Three surfaces, drawn by Blemish; one small network, trained from scratch on good images of all three; every "
         "verdict below is about images it has not seen. inspection/ holds a full report per surface."
     )
-    write_bytes(out / "report.html", render_document("Blemish demo", sections, intro=intro).encode())
+    write_text(out / "report.html", render_document("Blemish demo", sections, intro=intro))
     return out / "report.html"
 
 

@@ -206,6 +206,11 @@ def write_bytes(path: Path | str, data: bytes) -> None:
         raise OutputError(f"'{path}' cannot be written ({error.strerror or error}). {remedy}") from error
 
 
+def write_text(path: Path | str, text: str) -> None:
+    """Write UTF-8 text like `write_bytes`; names that are no valid Unicode are spelled out, as in ``\\udce9``."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
 def _file_bytes(path: Path) -> bytes:
     try:
         if path.is_dir():

@@ -98,7 +98,7 @@ class Detector:
         """Set the threshold anew from good images that took no part in training.
 
         Args:
-            good: held-out good images, at least one; none that the model has learned from.
+            good: held-out good images, at least one; none that the model has learned from. Copies of a file count once.
             alpha: accepted false-alarm rate, above 0 and below 1.
             progress: told after each image.
 
@@ -110,6 +110,7 @@ class Detector:
             DatasetError: the model has learned from some of the files; on them it scores too well to promise anything.
             ImageError: an image cannot be used. SettingError: alpha is out of range, or there are no images.
         """
+        good = _different(good)
         provenance = self._provenance_with(good)
         scores = []
         for done, image in enumerate(good, start=1):
@@ -149,6 +150,15 @@ class Detector:
     def _geometry(self, height: int, width: int) -> Geometry:
         about = self.description
         return Geometry(about.patch_size, about.stride, scale_y=height / about.side, scale_x=width / about.side)
+
+
+def _different(images: Sequence[ImageSource]) -> list[ImageSource]:
+    """Drop files whose content came before: what is counted twice would promise more than it can."""
+    by_content: dict[str, ImageSource] = {}
+    for index, image in enumerate(images):
+        key = content_hash(Path(image)) if isinstance(image, (Path, str)) else f"array {index}"
+        by_content.setdefault(key, image)
+    return list(by_content.values())
 
 
 def _read(image: ImageSource) -> FloatArray:

@@ -13,9 +13,9 @@ from blemish.detection.detector import Detector
 from blemish.errors import DatasetError
 from blemish.evaluation.metrics import PixelTally
 from blemish.evaluation.protocols import ALL, ScoredSample, honest_protocol
-from blemish.evaluation.tables import Table
 from blemish.images import read_mask
 from blemish.progress import Progress, silent
+from blemish.report.page import Table
 from blemish.results import Threshold, Verdict
 
 

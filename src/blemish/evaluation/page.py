@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from blemish.evaluation.evaluate import Evaluation
 from blemish.evaluation.figures import scores_figure
-from blemish.evaluation.tables import Table, to_csv
-from blemish.images import write_bytes
+from blemish.evaluation.tables import to_csv
+from blemish.images import write_bytes, write_text
 from blemish.report import page
 
 SCORES_HEADERS = ("path", "category", "defect_type", "max_distance", "mean_distance")
@@ -21,10 +22,14 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
         OutputError: the folder cannot be written.
     """
     rows = [tuple(str(getattr(sample, name)) for name in SCORES_HEADERS) for sample in evaluation.samples]
-    write_bytes(folder / "scores.csv", to_csv(Table(SCORES_HEADERS, tuple(rows))).encode())
-    write_bytes(folder / "evaluation.json", json.dumps(evaluation.to_dict(), indent=2).encode())
+    write_bytes(
+        folder / "scores.csv", to_csv(page.Table(SCORES_HEADERS, tuple(rows))).encode(errors="backslashreplace")
+    )
+    write_bytes(
+        folder / "evaluation.json", json.dumps(evaluation.to_dict(), indent=2).encode(errors="backslashreplace")
+    )
     html = page.render_document(f"Evaluation: {evaluation.category}", [evaluation_section(evaluation)])
-    write_bytes(folder / "evaluation.html", html.encode())
+    write_text(folder / "evaluation.html", html)
     return folder / "evaluation.html"
 
 
@@ -33,7 +38,7 @@ def evaluation_section(evaluation: Evaluation) -> page.Section:
     scores: dict[str, list[float]] = {}
     for sample in sorted(evaluation.samples, key=lambda sample: sample.defect_type != "good"):
         scores.setdefault(sample.defect_type, []).append(sample.max_distance)
-    table = evaluation.table()
+    table = replace(evaluation.table(), caption="Honest protocol: nothing is fitted to or chosen on these images.")
     figure = page.Figure(
         scores_figure(scores, evaluation.threshold.value, evaluation.category),
         caption="The score of every test image; right of the dashed line it would be stopped.",
@@ -42,8 +47,6 @@ def evaluation_section(evaluation: Evaluation) -> page.Section:
     return page.Section(
         heading=f"{evaluation.category} ({evaluation.method})",
         paragraphs=tuple(evaluation.sentences()),
-        tables=(
-            page.Table(table.headers, table.rows, "Honest protocol: nothing is fitted to or chosen on these images."),
-        ),
+        tables=(table,),
         figures=(figure,),
     )

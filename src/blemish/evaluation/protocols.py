@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,16 +52,6 @@ class Auroc:
             raise SettingError(
                 f"{self.category}/{self.defect_type} has no AUROC; expected one per repeat, at least one"
             )
-
-    @property
-    def mean(self) -> float:
-        """Average over the repeats."""
-        return fmean(self.values)
-
-    @property
-    def spread(self) -> float:
-        """Sample standard deviation over the repeats; 0.0 for a single repeat, which shows no spread."""
-        return stdev(self.values) if len(self.values) > 1 else 0.0
 
 
 @dataclass(frozen=True)

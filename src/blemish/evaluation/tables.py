@@ -8,22 +8,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from blemish.errors import SettingError
 from blemish.evaluation.paper import PAPER_DEFECT_TYPES
 from blemish.evaluation.protocols import ALL, Auroc
+from blemish.report.page import Table
 
 MEAN = "mean"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table ready to be written down; every row is as long as the headers."""
-
-    headers: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 def auroc_table(results: Sequence[Auroc]) -> Table:
@@ -89,6 +81,16 @@ def _aligned(column: tuple[str, ...]) -> list[str]:
     return [header, ":" + "-" * (width - 1), *cells]
 
 
+def mean_and_spread(values: Sequence[float]) -> str:
+    """Write values of several repeats as mean and sample standard deviation; a single one has no spread.
+
+    Example:
+        >>> mean_and_spread([0.5, 0.7]), mean_and_spread([0.5])
+        ('0.600 ± 0.141', '0.500')
+    """
+    return f"{fmean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
+
+
 def _cells(results: Sequence[Auroc]) -> dict[tuple[str, str], tuple[float, ...]]:
     """Key the values by category and defect type."""
     if not results:
@@ -120,6 +122,4 @@ def _mean(cells: Iterable[tuple[float, ...] | None]) -> tuple[float, ...] | None
 
 
 def _text(values: tuple[float, ...] | None) -> str:
-    if values is None:
-        return ""
-    return f"{fmean(values):.3f}" if len(values) == 1 else f"{fmean(values):.3f} ± {stdev(values):.3f}"
+    return "" if values is None else mean_and_spread(values)

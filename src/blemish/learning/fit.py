@@ -97,7 +97,7 @@ def fit(
     read_all(images.held_out)  # to fail now, not after training; those to learn from are read before training anyway
     pyramid = PatchPyramid([TrainingImage(path, images.category) for path in images.learned], scales, progress)
     network, summary = train(
-        pyramid, settings, run_id=run_id(hashes), checkpoint_path=checkpoint_path, progress=progress
+        pyramid, settings, run_id=run_id([images]), checkpoint_path=checkpoint_path, progress=progress
     )
     training = {**asdict(settings), "scales": scales, **asdict(summary)}
     return build_detector(
@@ -272,11 +272,14 @@ def provenance(images: Sequence[GoodImages]) -> dict[str, dict[str, str]]:
     }
 
 
-def run_id(hashes: dict[str, dict[str, str]]) -> str:
-    """Name a training run by the images it learns from, so that a checkpoint is never continued with others."""
-    return hashlib.sha256(
-        repr(sorted((name, sorted(part.items())) for name, part in hashes.items())).encode()
-    ).hexdigest()
+def run_id(images: Sequence[GoodImages]) -> str:
+    """Name a training run by what its result depends on beside the settings.
+
+    That is the images it learns from, in their order, and the versions of Blemish and PyTorch. A checkpoint of a run
+    with another name is never continued.
+    """
+    contents = [(part.category, [content_hash(path) for path in part.learned]) for part in images]
+    return hashlib.sha256(repr((contents, blemish.__version__, torch.__version__)).encode()).hexdigest()
 
 
 def _made() -> dict[str, str]:

@@ -13,6 +13,7 @@ import math
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -29,10 +30,11 @@ from blemish.images import write_bytes
 from blemish.learning.defects import DEFECTS
 from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
 from blemish.learning.network import TripletNetwork, network_to_arrays
-from blemish.learning.triplets import EpochPlan, PatchPyramid, cut_triplets, plan_epoch
+from blemish.learning.triplets import EpochPlan, PatchPyramid, cut_triplets, epoch_size, plan_epoch
 from blemish.progress import Progress, silent
 
 _CHECKPOINT_EVERY_S: Final = 20.0  # what a kill may cost
+_LOSSES_KEPT: Final = 50  # steps over which the loss that is told is averaged
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class _State:
     step: int = 0
     n_triplets: int = 0
     elapsed_s: float = 0.0
-    losses: list[float] = field(default_factory=list)  # of every step so far
+    losses: deque[float] = field(default_factory=lambda: deque(maxlen=_LOSSES_KEPT))  # of the last steps
 
 
 def train(
@@ -105,8 +107,7 @@ def train(
         TrainingError: the checkpoint belongs to another run or is damaged, or the loss is not a number any more.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    plans = [plan_epoch(pyramid.categories, pyramid.scales, settings.seed, epoch) for epoch in range(settings.epochs)]
-    batches = [(epoch, batch) for epoch, plan in enumerate(plans) for batch in _batches(plan, settings.batch_size)]
+    n_steps = sum(_n_batches(pyramid, settings, epoch) for epoch in range(settings.epochs))
     key = json.dumps({"run": run_id, "scales": pyramid.scales, "n_images": len(pyramid), **asdict(settings)})
     state = _start(settings, device)
     if checkpoint_path is not None and checkpoint_path.exists():
@@ -115,11 +116,11 @@ def train(
     saved_at = time.monotonic()
 
     with _interruption() as interrupted:
-        while state.step < len(batches) and not interrupted.is_set():
+        for plan, batch, rng in _batches_from(state.step, pyramid, settings):
+            if interrupted.is_set():
+                break
             started = time.monotonic()
-            epoch, batch = batches[state.step]
-            rng = np.random.default_rng([settings.seed, epoch, batch.start])
-            triplets = cut_triplets(pyramid, plans[epoch], batch, DEFECTS[settings.defect], rng)
+            triplets = cut_triplets(pyramid, plan, batch, DEFECTS[settings.defect], rng)
             pixels = torch.from_numpy(np.concatenate(triplets)).unsqueeze(1).to(device)  # (3B, 1, 64, 64)
             anchors, positives, negatives = state.network(pixels).flatten(1).chunk(3)  # (B, 16) each
             loss = triplet_softmax_loss(euclidean_distance(anchors, positives), euclidean_distance(anchors, negatives))
@@ -133,7 +134,7 @@ def train(
             state.step += 1
             state.n_triplets += len(anchors)
             state.elapsed_s += time.monotonic() - started
-            progress("training", state.step, len(batches), f"loss {np.mean(losses[-50:]):.3f}")
+            progress("training", state.step, n_steps, f"loss {np.mean(losses):.3f}")
             if checkpoint_path is not None and time.monotonic() - saved_at > _CHECKPOINT_EVERY_S:
                 _save_checkpoint(state, checkpoint_path, key)
                 saved_at = time.monotonic()
@@ -142,17 +143,33 @@ def train(
         _save_checkpoint(state, checkpoint_path, key)
     summary = TrainingSummary(
         steps=state.step,
-        steps_planned=len(batches),
+        steps_planned=n_steps,
         n_triplets=state.n_triplets,
         elapsed_s=round(state.elapsed_s, 3),
-        final_loss=float(np.mean(losses[-50:])) if losses else math.nan,
-        interrupted=state.step < len(batches),
+        final_loss=float(np.mean(losses)) if losses else math.nan,
+        interrupted=state.step < n_steps,
     )
     return state.network.cpu().eval(), summary
 
 
-def _batches(plan: EpochPlan, batch_size: int) -> list[slice]:
-    return [slice(start, min(start + batch_size, len(plan))) for start in range(0, len(plan), batch_size)]
+def _n_batches(pyramid: PatchPyramid, settings: TrainingSettings, epoch: int) -> int:
+    return math.ceil(epoch_size(len(pyramid), pyramid.scales, settings.seed, epoch) / settings.batch_size)
+
+
+def _batches_from(
+    step: int, pyramid: PatchPyramid, settings: TrainingSettings
+) -> Iterator[tuple[EpochPlan, slice, np.random.Generator]]:
+    """Go through the batches of all epochs from a step on, planning one epoch at a time."""
+    for epoch in range(settings.epochs):
+        n_batches = _n_batches(pyramid, settings, epoch)
+        if step >= n_batches:  # done in an earlier sitting
+            step -= n_batches
+            continue
+        plan = plan_epoch(pyramid.categories, pyramid.scales, settings.seed, epoch)
+        for start in range(step * settings.batch_size, len(plan), settings.batch_size):
+            rng = np.random.default_rng([settings.seed, epoch, start])
+            yield plan, slice(start, min(start + settings.batch_size, len(plan))), rng
+        step = 0
 
 
 def _start(settings: TrainingSettings, device: torch.device) -> _State:
@@ -185,7 +202,12 @@ def _save_checkpoint(state: _State, path: Path, key: str) -> None:
     for index, moments in state.optimiser.state_dict()["state"].items():
         for name, value in moments.items():
             arrays[f"adam/{index}/{name}"] = value.cpu().numpy()
-    numbers = {"step": state.step, "n_triplets": state.n_triplets, "elapsed_s": state.elapsed_s, "losses": state.losses}
+    numbers = {
+        "step": state.step,
+        "n_triplets": state.n_triplets,
+        "elapsed_s": state.elapsed_s,
+        "losses": [*state.losses],
+    }
     arrays["numbers"] = np.array(json.dumps({"key": key, **numbers}))
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
@@ -211,5 +233,5 @@ def _load_checkpoint(state: _State, path: Path, key: str) -> None:
             _, index, moment = name.split("/")
             saved["state"].setdefault(int(index), {})[moment] = torch.from_numpy(value)
     state.optimiser.load_state_dict(saved)
-    for name, number in numbers.items():
-        setattr(state, name, number)
+    state.step, state.n_triplets, state.elapsed_s = numbers["step"], numbers["n_triplets"], numbers["elapsed_s"]
+    state.losses.extend(numbers["losses"])

@@ -122,6 +122,19 @@ class EpochPlan:
         return len(self.anchors)
 
 
+def epoch_size(n_images: int, scales: dict[int, int], seed: int, epoch: int) -> int:
+    """Count the triplets of the epoch that `plan_epoch` would plan, at the price of drawing the scales alone."""
+    return int(_draw_sides(n_images, scales, np.random.default_rng([seed, epoch]))[1].sum())
+
+
+def _draw_sides(
+    n_images: int, scales: dict[int, int], rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw a scale for every image; return the sides ``(n,)`` and the numbers of patches ``(n,)``."""
+    sides = rng.choice(np.array(list(scales)), size=n_images)
+    return sides, np.array([scales[int(side)] for side in sides])
+
+
 def plan_epoch(categories: NDArray[np.int64], scales: dict[int, int], seed: int, epoch: int) -> EpochPlan:
     """Choose the triplets of one epoch: every image once, at one random scale.
 
@@ -139,8 +152,7 @@ def plan_epoch(categories: NDArray[np.int64], scales: dict[int, int], seed: int,
     where there is one; the negative is then given a defect.
     """
     rng = np.random.default_rng([seed, epoch])
-    sides = rng.choice(np.array(list(scales)), size=len(categories))  # (n,)
-    n_patches = np.array([scales[int(side)] for side in sides])
+    sides, n_patches = _draw_sides(len(categories), scales, rng)
     image = rng.permutation(np.repeat(np.arange(len(categories)), n_patches))  # (m,), m triplets
     side = sides[image]
     anchors, positives, negatives = (

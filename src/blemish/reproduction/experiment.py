@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,8 +22,9 @@ from blemish.datasets import GOOD, Sample, content_hash, find_categories, read_c
 from blemish.detection.decision import require_alpha
 from blemish.detection.detector import Detector
 from blemish.errors import DatasetError, OutputError, SettingError
-from blemish.evaluation.protocols import ScoredSample
-from blemish.images import prepare, read_image, read_mask, write_bytes
+from blemish.evaluation.paper import paper_defect_type
+from blemish.evaluation.protocols import ALL, ScoredSample
+from blemish.images import read_all, read_image, read_mask, resize, write_bytes, write_text
 from blemish.learning.defects import DEFECTS
 from blemish.learning.fit import (
     METHODS,
@@ -35,7 +36,8 @@ from blemish.learning.fit import (
     run_id,
     scales_for,
 )
-from blemish.learning.training import TrainingSettings, train
+from blemish.learning.network import TripletNetwork
+from blemish.learning.training import TrainingSettings, TrainingSummary, train
 from blemish.learning.triplets import PatchPyramid, TrainingImage, cut_triplets, plan_epoch
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray, Threshold
@@ -43,6 +45,8 @@ from blemish.results import FloatArray, Threshold
 PROTOTYPE_IMAGES: Final = 100  # "a large amount of non-defective data" (sec. IV-E); more hardly move the mean
 PICTURE_SIDE: Final = 256  # pixels a side of the pictures kept for the figures
 _N_TRIPLETS_SHOWN: Final = 8
+_N_AVERAGED: Final = 20  # good images behind the mean that Figure 1 shows
+_MIN_GOOD: Final = 4  # half to learn from, of which one sets the threshold; half to judge
 
 
 @dataclass(frozen=True)
@@ -98,22 +102,24 @@ def score_everything(
         progress: told after every step.
 
     Raises:
-        DatasetError: a category is not there. OutputError: ``out`` holds the results of other settings.
+        DatasetError: a category is not there, or cannot be judged. ImageError: an image cannot be read.
+        OutputError: ``out`` holds the results of other settings or images. All of these before the first training.
     """
-    folders = _folders(data, settings)
-    _claim(out, settings, folders)
+    categories = _read_categories(data, settings)
+    _claim(out, settings, categories, progress)
     results: list[CategoryScores] = []
     for repeat in range(settings.repeats):
-        splits = {name: _split(folder, name, settings.seed + repeat) for name, folder in folders.items()}
+        splits = {name: _split(samples, name, settings.seed + repeat) for name, samples in categories.items()}
         for method in METHODS:
-            files = {name: out / "scores" / f"{method}-{repeat}-{name}.json" for name in folders}
-            if not all(file.exists() for file in files.values()):
-                _run(method, repeat, splits, settings, files, out, progress)
-            results += [_read_scores(file) for file in files.values()]
+            run = _Run(method, repeat, splits, settings, out, progress)
+            if not all(run.scores_path(name).exists() for name in categories):
+                _finish(run)
+            results += [_read_scores(run.scores_path(name)) for name in categories]
     return results
 
 
-def _folders(data: Path, settings: ReproductionSettings) -> dict[str, Path]:
+def _read_categories(data: Path, settings: ReproductionSettings) -> dict[str, list[Sample]]:
+    """List the images of the categories, and refuse one that could not be judged when all training is done."""
     found = find_categories(data)
     wanted = (*settings.known, *settings.unknown)
     if missing := [name for name in wanted if name not in found]:
@@ -121,19 +127,35 @@ def _folders(data: Path, settings: ReproductionSettings) -> dict[str, Path]:
             f"{data} has no category {', '.join(missing)}; it has {', '.join(sorted(found))}. "
             "Name the categories to use with --known and --unknown."
         )
-    return {name: found[name] for name in wanted}
+    categories = {name: read_category(found[name]) for name in wanted}
+    for name, samples in categories.items():
+        n_good = sum(sample.is_good for sample in samples)
+        grouped = {paper_defect_type(name, sample.defect_type) for sample in samples if not sample.is_good}
+        types = sorted(defect_type for defect_type in grouped if defect_type is not None)
+        if n_good < _MIN_GOOD or not types or ALL in types:
+            raise DatasetError(
+                f"{found[name]} has {n_good} good images and these defect types: {', '.join(types) or 'none'}. "
+                f"Expected {_MIN_GOOD} good ones or more and a defect type that the paper counts, none named {ALL!r}."
+            )
+    return categories
 
 
-def _claim(out: Path, settings: ReproductionSettings, folders: dict[str, Path]) -> None:
-    """Make the folder ours, or see that it already is: same settings, same images."""
-    images = [f"{s.defect_type} {content_hash(s.path)}" for folder in folders.values() for s in read_category(folder)]
-    data = hashlib.sha256("\n".join(images).encode()).hexdigest()
-    file, text = out / "settings.json", json.dumps({**asdict(settings), "data_sha256": data}, indent=2)
-    if file.exists() and json.loads(file.read_text()) != json.loads(text):
+def _claim(out: Path, settings: ReproductionSettings, categories: dict[str, list[Sample]], progress: Progress) -> None:
+    """Make the folder ours when all images can be read, or see that it already is: same settings, same images."""
+    samples = [sample for part in categories.values() for sample in part]
+    contents = "\n".join(f"{sample.defect_type} {content_hash(sample.path)}" for sample in samples)
+    values = {**asdict(settings), "data_sha256": hashlib.sha256(contents.encode()).hexdigest()}
+    text = json.dumps(values, indent=2)
+    file = out / "settings.json"
+    if not file.exists():
+        masks = [sample.mask_path for sample in samples if sample.mask_path is not None]
+        paths = [*(sample.path for sample in samples), *masks]
+        read_all(paths, lambda index, image: progress("checking images", index + 1, len(paths)))
+        write_text(file, text)
+    elif _read_json(file) != json.loads(text):
         raise OutputError(
             f"{out} holds results of other settings or images ({file}). Write to another folder, or delete it."
         )
-    write_bytes(file, text.encode())
 
 
 @dataclass(frozen=True)
@@ -144,83 +166,107 @@ class _Split:
     test: tuple[Sample, ...]
 
 
-def _split(folder: Path, category: str, seed: int) -> _Split:
-    samples = read_category(folder)
+def _split(samples: Sequence[Sample], category: str, seed: int) -> _Split:
     first, second = split_good([sample for sample in samples if sample.is_good], seed)
     defective = [sample for sample in samples if not sample.is_good]
     return _Split(hold_out([sample.path for sample in first], category, seed), (*second, *defective))
 
 
-def _run(
-    method: str,
-    repeat: int,
-    splits: dict[str, _Split],
-    settings: ReproductionSettings,
-    files: dict[str, Path],
-    out: Path,
-    progress: Progress,
-) -> None:
-    """Train one network and score every category with it."""
-    known = [splits[name].good for name in settings.known]
+@dataclass(frozen=True)
+class _Run:
+    """One method in one repeat: one network, trained on the known categories, that judges all of them."""
+
+    method: str
+    repeat: int
+    splits: dict[str, _Split]
+    settings: ReproductionSettings
+    out: Path
+    progress: Progress
+
+    @property
+    def training(self) -> TrainingSettings:
+        """How its network is trained."""
+        seed = self.settings.seed + self.repeat
+        return TrainingSettings(epochs=self.settings.epochs, defect=METHODS[self.method], seed=seed)
+
+    def scores_path(self, category: str) -> Path:
+        """Where the scores of a category go."""
+        return self.out / "scores" / f"{self.method}-{self.repeat}-{category}.json"
+
+    def picture_path(self, name: str) -> Path:
+        """Where pictures for a figure go."""
+        return self.out / "pictures" / f"{name}.npz"
+
+    def tell(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """Tell the listener of progress which run this is about."""
+        title = f"{self.method}, repeat {self.repeat + 1} of {self.settings.repeats}"
+        self.progress(f"{title}: {stage}", done, total, note)
+
+
+def _finish(run: _Run) -> None:
+    """Train the network of a run, or take it from its checkpoint, and score the categories that are not yet scored."""
+    network, summary = _train(run)
+    for name in run.splits:
+        if not run.scores_path(name).exists():
+            scores = _score_category(run, network, summary, name)
+            write_text(run.scores_path(name), json.dumps(asdict(scores), indent=1))
+
+
+def _train(run: _Run) -> tuple[TripletNetwork, TrainingSummary]:
+    known = [run.splits[name].good for name in run.settings.known]
     images = [TrainingImage(path, part.category) for part in known for path in part.learned]
-    scales = scales_for(settings.side)
-    title = f"{method}, repeat {repeat + 1} of {settings.repeats}"
-
-    def told(stage: str, done: int, total: int, note: str = "") -> None:
-        progress(f"{title}: {stage}", done, total, note)
-
-    pyramid = PatchPyramid(images, scales, told)
-    training_settings = TrainingSettings(epochs=settings.epochs, defect=METHODS[method], seed=settings.seed + repeat)
-    if repeat == 0:
-        _keep_triplets(pyramid, training_settings, out / "pictures" / f"triplets-{method}.npz")
-    hashes = provenance(known)
+    pyramid = PatchPyramid(images, scales_for(run.settings.side), run.tell)
+    if run.repeat == 0:
+        _keep_triplets(pyramid, run.training, run.picture_path(f"triplets-{run.method}"))
     network, summary = train(
         pyramid,
-        training_settings,
-        run_id=run_id(hashes),
-        checkpoint_path=out / "checkpoints" / f"{method}-{repeat}.checkpoint",
-        progress=told,
+        run.training,
+        run_id=run_id(known),
+        checkpoint_path=run.out / "checkpoints" / f"{run.method}-{run.repeat}.checkpoint",
+        progress=run.tell,
     )
     if summary.interrupted:
         raise KeyboardInterrupt
-    for name, file in files.items():
-        if file.exists():
-            continue
-        good = splits[name].good
-        detector = build_detector(
-            network,
-            GoodImages(name, good.learned[:PROTOTYPE_IMAGES], good.held_out),
-            kind=prototype_kind(settings.prototype),
-            method=method,
-            side=settings.side,
-            alpha=settings.alpha,
-            training={**asdict(training_settings), **asdict(summary)},
-            hashes=hashes,
-            progress=lambda stage, done, total, note="", name=name: told(f"{name}, {stage}", done, total, note),
-        )
-        if repeat == 0:
-            _keep_maps(detector, splits[name], out / "pictures" / f"maps-{method}-{name}.npz")
-        result = CategoryScores(
-            category=name,
-            method=method,
-            repeat=repeat,
-            known=name in settings.known,
-            threshold=detector.threshold,
-            graph_difference=detector.description.graph_difference,
-            training=detector.description.training,
-            n_prototype=min(len(good.learned), PROTOTYPE_IMAGES),
-            samples=_score(detector, splits[name].test, f"{name}, scoring", told),
-        )
-        write_bytes(file, json.dumps(asdict(result), indent=1).encode())
+    return network, summary
 
 
-def _score(detector: Detector, test: Sequence[Sample], stage: str, progress: Progress) -> tuple[ScoredSample, ...]:
+def _score_category(run: _Run, network: TripletNetwork, summary: TrainingSummary, name: str) -> CategoryScores:
+    """Make the detector of one category and score its test images."""
+    split, settings = run.splits[name], run.settings
+    learned = split.good.learned[:PROTOTYPE_IMAGES]
+    detector = build_detector(
+        network,
+        GoodImages(name, learned, split.good.held_out),
+        kind=prototype_kind(settings.prototype),
+        method=run.method,
+        side=settings.side,
+        alpha=settings.alpha,
+        training={**asdict(run.training), **asdict(summary)},
+        hashes=provenance([run.splits[known].good for known in settings.known]),
+        progress=lambda stage, done, total, note="": run.tell(f"{name}, {stage}", done, total, note),
+    )
+    if run.repeat == 0:
+        _keep_maps(detector, split, run.picture_path(f"maps-{run.method}-{name}"))
+    return CategoryScores(
+        category=name,
+        method=run.method,
+        repeat=run.repeat,
+        known=name in settings.known,
+        threshold=detector.threshold,
+        graph_difference=detector.description.graph_difference,
+        training=detector.description.training,
+        n_prototype=len(learned),
+        samples=_score(detector, split.test, lambda done, total: run.tell(f"{name}, scoring", done, total)),
+    )
+
+
+def _score(detector: Detector, test: Sequence[Sample], tell: Callable[[int, int], None]) -> tuple[ScoredSample, ...]:
     scored = []
     for done, sample in enumerate(test, start=1):
         found = detector.inspect(sample.path)
         place = f"{sample.category}/{sample.split}/{sample.defect_type}/{sample.path.name}"
         scored.append(ScoredSample(place, sample.category, sample.defect_type, found.max_distance, found.mean_distance))
-        progress(stage, done, len(test))
+        tell(done, len(test))
     return tuple(scored)
 
 
@@ -235,8 +281,9 @@ def _keep_triplets(pyramid: PatchPyramid, settings: TrainingSettings, file: Path
 def _keep_maps(detector: Detector, split: _Split, file: Path) -> None:
     """Keep image, map and mask of the first good test image and the first of every defect type, for Figure 1."""
     first_of_type = {sample.defect_type: sample for sample in reversed(split.test)}
-    prototype = np.mean([_small(prepare(read_image(path), 1024, 1024)) for path in split.good.learned[:20]], axis=0)
-    arrays: dict[str, FloatArray] = {"prototype": prototype.astype(np.float32)}
+    learned = [_small(read_image(path)) for path in split.good.learned[:_N_AVERAGED]]
+    same_size = [resize(picture, *learned[0].shape) for picture in learned]
+    arrays: dict[str, FloatArray] = {"mean of good": np.mean(same_size, axis=0, dtype=np.float32)}
     for defect_type, sample in sorted(first_of_type.items(), key=lambda item: (item[0] != GOOD, item[0])):
         found = detector.inspect(sample.path)
         arrays[f"{defect_type}/image"] = _small(found.image)
@@ -261,13 +308,34 @@ def _write_arrays(file: Path, arrays: dict[str, FloatArray]) -> None:
 
 
 def read_arrays(file: Path) -> dict[str, FloatArray]:
-    """Read the pictures that the experiment kept for the figures."""
-    with np.load(file, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    """Read the pictures that the experiment kept for the figures.
+
+    Raises:
+        OutputError: the file is missing or damaged.
+    """
+    try:
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except Exception as error:  # whatever a damaged file makes numpy raise
+        raise _damaged(file) from error
 
 
 def _read_scores(file: Path) -> CategoryScores:
-    values = json.loads(file.read_text(encoding="utf-8"))
-    values["threshold"] = Threshold(**values["threshold"])
-    values["samples"] = tuple(ScoredSample(**sample) for sample in values["samples"])
-    return CategoryScores(**values)
+    values = _read_json(file)
+    try:
+        values["threshold"] = Threshold(**values["threshold"])
+        values["samples"] = tuple(ScoredSample(**sample) for sample in values["samples"])
+        return CategoryScores(**values)
+    except (KeyError, TypeError) as error:
+        raise _damaged(file) from error
+
+
+def _read_json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(file) from error
+
+
+def _damaged(file: Path) -> OutputError:
+    return OutputError(f"{file} of an earlier call cannot be read. Delete it, and it will be made again.")

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Final
 
 from blemish.datasets import GOOD
+from blemish.detection.decision import decide
 from blemish.evaluation.figures import MapRow, maps_figure, scatter_figure, triplets_figure
 from blemish.evaluation.paper import PUBLISHED, group_as_paper
 from blemish.evaluation.protocols import ALL, IN_SAMPLE, Auroc, fit_svm, honest_protocol, paper_protocol
-from blemish.evaluation.tables import Table, auroc_table, to_csv, to_markdown
-from blemish.images import write_bytes
+from blemish.evaluation.tables import auroc_table, mean_and_spread, to_csv, to_markdown
+from blemish.images import write_text
 from blemish.progress import Progress, silent
 from blemish.report import page
+from blemish.report.page import Table
 from blemish.reproduction.experiment import CategoryScores, ReproductionSettings, read_arrays, score_everything
+from blemish.results import Verdict
 
 TITLES: Final = {
     "staar2019": "Baseline (Staar et al. 2019): Gaussian noise, threshold on the maximum distance",
@@ -44,14 +47,14 @@ def reproduce(data: Path, settings: ReproductionSettings, out: Path, progress: P
     results = score_everything(data, settings, out, progress)
     sections = [_about(results, settings), *_auroc_sections(results), _operating_point(results, settings)]
     markdown = "\n".join(_markdown(section) for section in sections)
-    write_bytes(out / "tables.md", markdown.encode())
-    write_bytes(out / "scores.csv", to_csv(_scores_table(results)).encode())
-    write_bytes(out / "aurocs.csv", to_csv(_aurocs_table(results)).encode())
+    write_text(out / "tables.md", markdown)
+    write_text(out / "scores.csv", to_csv(_scores_table(results)))
+    write_text(out / "aurocs.csv", to_csv(_aurocs_table(results)))
     sections += [_figure_1(results, out), _figure_4(out), _figure_8(results)]
     html = page.render_document(
         "The paper, rerun", sections, intro="Tayeh et al. 2020, with the baseline of Staar et al."
     )
-    write_bytes(out / "report.html", html.encode())
+    write_text(out / "report.html", html)
     return out / "report.html"
 
 
@@ -92,7 +95,7 @@ def _about(results: Sequence[CategoryScores], settings: ReproductionSettings) ->
         ("prototype", f"per {settings.prototype}, of at most {max(r.n_prototype for r in results)} good images"),
         ("graph against PyTorch", f"scores differ by at most {difference:.1g}, on every category and repeat"),
     )
-    return page.Section("What was run", tables=(page.Table(("setting", "value"), rows),))
+    return page.Section("What was run", tables=(Table(("setting", "value"), rows),))
 
 
 def _auroc_sections(results: Sequence[CategoryScores]) -> Iterator[page.Section]:
@@ -101,7 +104,7 @@ def _auroc_sections(results: Sequence[CategoryScores]) -> Iterator[page.Section]
         yield page.Section(
             f"{title}; honest protocol",
             ("Image-level AUROC of the maximum distance; nothing is fitted to or chosen on test images. " + spread,),
-            (_page_table(auroc_table(aurocs(results, method, "honest"))),),
+            (auroc_table(aurocs(results, method, "honest")),),
         )
         if method == "tayeh2020":
             yield page.Section(
@@ -110,7 +113,7 @@ def _auroc_sections(results: Sequence[CategoryScores]) -> Iterator[page.Section]
                     f"A linear SVM (C = 1e8) on maximum and mean distance, {IN_SAMPLE}: the SVM is fitted, for every "
                     f"defect type, on the very images it then judges, as in the paper. {spread} {_SAME}",
                 ),
-                (_page_table(auroc_table(aurocs(results, method, "paper"))),),
+                (auroc_table(aurocs(results, method, "paper")),),
             )
         if published := _published(results, method):
             yield published
@@ -128,7 +131,7 @@ def _published(results: Sequence[CategoryScores], method: str) -> page.Section |
     if not cells:
         return None
     note = "As printed, for the categories at hand; there the network was trained on 11 categories."
-    return page.Section(f"Published: {table.source}", (note,), (_page_table(auroc_table(cells)),))
+    return page.Section(f"Published: {table.source}", (note,), (auroc_table(cells),))
 
 
 def _operating_point(results: Sequence[CategoryScores], settings: ReproductionSettings) -> page.Section:
@@ -136,25 +139,22 @@ def _operating_point(results: Sequence[CategoryScores], settings: ReproductionSe
     for method in TITLES:
         for category in dict.fromkeys(result.category for result in results):
             group = [r for r in results if (r.method, r.category) == (method, category)]
-            alarms = [_share_above(r, is_good=True) for r in group]
-            misses = [1 - _share_above(r, is_good=False) for r in group]
+            alarms = [_share_stopped(r, is_good=True) for r in group]
+            misses = [1 - _share_stopped(r, is_good=False) for r in group]
             promised = fmean(r.threshold.promised_alpha for r in group)
-            rows.append((method, category, f"{promised:.3f}", _mean_and_spread(alarms), _mean_and_spread(misses)))
+            rows.append((method, category, f"{promised:.3f}", mean_and_spread(alarms), mean_and_spread(misses)))
     text = (
         f"The threshold is set on a fifth of the good training images, kept out of training, for a false-alarm rate of "
         f"{settings.alpha:g}. Where so few images cannot promise that, 'promised' says what they can."
     )
     headers = ("method", "category", "promised", "false alarms", "misses")
-    return page.Section("At the operating point; honest protocol", (text,), (page.Table(headers, tuple(rows)),))
+    return page.Section("At the operating point; honest protocol", (text,), (Table(headers, tuple(rows)),))
 
 
-def _share_above(result: CategoryScores, *, is_good: bool) -> float:
-    group = [sample.max_distance for sample in result.samples if (sample.defect_type == GOOD) == is_good]
-    return sum(distance > result.threshold.value for distance in group) / len(group)
-
-
-def _mean_and_spread(values: Sequence[float]) -> str:
-    return f"{fmean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
+def _share_stopped(result: CategoryScores, *, is_good: bool) -> float:
+    group = [sample for sample in result.samples if (sample.defect_type == GOOD) == is_good]
+    stopped = [decide(sample.max_distance, result.threshold) is Verdict.DEFECTIVE for sample in group]
+    return sum(stopped) / len(group)
 
 
 def _figure_1(results: Sequence[CategoryScores], out: Path) -> page.Section:
@@ -164,7 +164,7 @@ def _figure_1(results: Sequence[CategoryScores], out: Path) -> page.Section:
             arrays = read_arrays(out / "pictures" / f"maps-{method}-{category}.npz")
             types = [name.removesuffix("/image") for name in arrays if name.endswith("/image")]
             rows: list[MapRow] = [
-                (arrays[f"{t}/image"], arrays["prototype"], arrays[f"{t}/map"], arrays.get(f"{t}/mask"), t)
+                (arrays[f"{t}/image"], arrays["mean of good"], arrays[f"{t}/map"], arrays.get(f"{t}/mask"), t)
                 for t in types
             ]
             figures.append(page.Figure(maps_figure(rows), f"{category}, {method}", f"anomaly maps of {category}"))
@@ -227,10 +227,6 @@ def _scores_table(results: Sequence[CategoryScores]) -> Table:
     return Table(headers, tuple(rows))
 
 
-def _page_table(table: Table) -> page.Table:
-    return page.Table(table.headers, table.rows)
-
-
 def _markdown(section: page.Section) -> str:
-    tables = [to_markdown(Table(table.headers, table.rows)) for table in section.tables]
+    tables = [to_markdown(table) for table in section.tables]
     return "\n".join([f"## {section.heading}\n", *(f"{text}\n" for text in section.paragraphs), *tables])
