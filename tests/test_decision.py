@@ -57,6 +57,10 @@ def test_a_score_at_the_limit_is_good() -> None:
     assert decide(np.nextafter(0.5, 1), threshold) is Verdict.DEFECTIVE
 
 
+def test_a_score_that_is_not_a_number_is_never_good() -> None:
+    assert decide(math.nan, conformal_threshold([0.5], alpha=0.5)) is Verdict.DEFECTIVE
+
+
 @pytest.mark.parametrize(
     ("scores", "alpha"), [([], 0.1), ([1.0], 0.0), ([1.0], 1.0), ([math.nan], 0.1), ([math.inf], 0.1)]
 )

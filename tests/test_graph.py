@@ -9,7 +9,7 @@ import torch
 from onnx import numpy_helper
 
 from blemish.detection.runtime import Runtime
-from blemish.errors import BlemishError, TrainingError
+from blemish.errors import TrainingError
 from blemish.images import prepare, read_image, write_image
 from blemish.learning.graph import TOLERANCE, DistanceModel, build_graph, check_graph
 from blemish.learning.network import TripletNetwork
@@ -70,7 +70,7 @@ def test_a_graph_with_one_altered_constant_is_refused(constant: int) -> None:
 def test_distances_that_are_no_numbers_are_refused() -> None:
     model = make_model(80, 80, Prototype.LOCATION)
     model.prototype.fill_(torch.nan)
-    with pytest.raises(BlemishError):
+    with pytest.raises(TrainingError):
         check_graph(build_graph(model), model, images(80, 80))
 
 

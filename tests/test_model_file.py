@@ -1,14 +1,20 @@
 """A model file comes back as it was written; anything else gets a clear error."""
 
 import json
+import math
+import os
 import zipfile
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from blemish.detection.model_file import FORMAT, Description, Model, read_model, write_model
+from blemish.detection.runtime import Runtime
 from blemish.errors import ModelFileError, OutputError
 from blemish.results import Threshold
 
@@ -23,12 +29,41 @@ MODEL = Model(
         threshold=Threshold(value=0.25, alpha=0.05, promised_alpha=0.1, n_images=9),
         graph_difference=1e-6,
         training={"epochs": 2},
-        provenance={"images": {"plate": {"00ff": "learned"}}},
+        provenance={"images": {"plate": {"00ff": "learned"}}, "made": {"when": "2026-01-02T03:04:05+00:00"}},
         history=[],
     ),
     graph=b"any bytes: the file does not look inside",
     weights={"layer.weight": np.arange(6, dtype=np.float32).reshape(2, 3)},
 )
+
+WRONG_PROMISES: dict[str, list[object]] = {
+    "alpha": [0, -0.1, 1.1, math.nan, None, "0.01"],
+    "promised_alpha": [0, 2, math.inf, []],
+    "n_images": [-1, 1.5, True, "9"],
+}
+WRONG_FIELDS: dict[str, list[object]] = {
+    "category": [None, 3, ["plate"]],
+    "method": [None],
+    "prototype": [None],
+    "side": [0, -128, 128.0, "128", None, True, 63, 2**40],
+    "patch_size": [0, 64.5, 129, 1],
+    "stride": [0, -2, 65, [2]],
+    "graph_difference": ["small", math.nan],
+    "training": [None, [], "long"],
+    "provenance": [
+        None,
+        [],
+        {},
+        {"images": {}},
+        {"images": [], "made": {}},
+        {"images": {"plate": ["00ff"]}, "made": {}},
+    ],
+    "history": [None, {}, ["calibrate"]],
+}
+
+
+def pairs(values: dict[str, list[object]]) -> list[tuple[str, object]]:
+    return [(name, value) for name, choices in values.items() for value in choices]
 
 
 @pytest.fixture
@@ -110,7 +145,7 @@ def test_a_changed_part_is_refused(path: Path, name: str) -> None:
 
 
 def test_a_missing_part_is_named(path: Path) -> None:
-    rewrite(path, lambda parts: parts.pop("graph.onnx"), with_sums=True)
+    rewrite(path, lambda parts: parts.__delitem__("graph.onnx"), with_sums=True)
     with pytest.raises(ModelFileError, match=r"lacks graph\.onnx"):
         read_model(path)
 
@@ -126,6 +161,47 @@ def test_a_description_that_does_not_fit_is_refused(path: Path, values: dict[str
     rewrite(path, edit_description(**values), with_sums=True)
     with pytest.raises(ModelFileError):
         read_model(path)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, None, "0.5", True, [0.5], 10**400])
+def test_a_threshold_that_would_pass_everything_is_refused(path: Path, value: object) -> None:
+    threshold = {**asdict(MODEL.description.threshold), "value": value}
+    rewrite(path, edit_description(threshold=threshold), with_sums=True)
+    with pytest.raises(ModelFileError, match="does not fit"):
+        read_model(path)
+
+
+@pytest.mark.parametrize(("name", "value"), pairs(WRONG_PROMISES))
+def test_a_promise_that_makes_no_sense_is_refused(path: Path, name: str, value: object) -> None:
+    threshold = {**asdict(MODEL.description.threshold), name: value}
+    rewrite(path, edit_description(threshold=threshold), with_sums=True)
+    with pytest.raises(ModelFileError, match=f"threshold.{name}"):
+        read_model(path)
+
+
+@pytest.mark.parametrize(("name", "value"), pairs(WRONG_FIELDS))
+def test_a_field_of_the_wrong_kind_is_refused(path: Path, name: str, value: object) -> None:
+    rewrite(path, edit_description(**{name: value}), with_sums=True)
+    with pytest.raises(ModelFileError, match="does not fit"):
+        read_model(path)
+
+
+def test_a_description_nested_too_deeply_is_refused(path: Path) -> None:
+    rewrite(path, lambda parts: parts.update({"model.json": b"[" * 100_000}), with_sums=True)
+    with pytest.raises(ModelFileError, match="does not fit"):
+        read_model(path)
+
+
+def test_unknown_fields_are_ignored(path: Path) -> None:
+    threshold = {**asdict(MODEL.description.threshold), "colour": "red"}
+    rewrite(path, edit_description(threshold=threshold, maker="someone"), with_sums=True)
+    assert read_model(path).description == MODEL.description
+
+
+def test_a_category_whose_name_is_not_valid_unicode_comes_back(path: Path) -> None:
+    name = os.fsdecode(b"plate \xff")
+    write_model(replace(MODEL, description=replace(MODEL.description, category=name)), path)
+    assert read_model(path).description.category == name
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"\x89PNG\r\n\x1a\n", b"import os"])
@@ -164,3 +240,66 @@ def test_a_failed_write_keeps_what_was_there(path: Path, monkeypatch: pytest.Mon
         write_model(MODEL, path)
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+# --- the graph ---------------------------------------------------------------------------------------------------
+
+
+def make_graph(factor: float = 1, renamed: str = "") -> bytes:
+    """Write a graph whose distances are 4 x 4 pixels times a factor; one of its tensors may have another name."""
+    pixels, distance_map, maximum, mean = (
+        "other" if name == renamed else name for name in ("pixels", "distance_map", "max_distance", "mean_distance")
+    )
+
+    def tensor(name: str, *shape: int | str) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("Mul", [pixels, "factors"], ["scaled"]),
+            helper.make_node("Squeeze", ["scaled", "one"], [distance_map]),
+            helper.make_node("ReduceMax", [distance_map, "map_axes"], [maximum], keepdims=0),
+            helper.make_node("ReduceMean", [distance_map, "map_axes"], [mean], keepdims=0),
+        ],
+        "graph",
+        [tensor(pixels, "B", 1, "H", "W")],
+        [tensor(distance_map, "B", "h", "w"), tensor(maximum, "B"), tensor(mean, "B")],
+        [
+            helper.make_tensor("factors", TensorProto.FLOAT, [4, 4], [factor] * 16),
+            helper.make_tensor("one", TensorProto.INT64, [1], [1]),
+            helper.make_tensor("map_axes", TensorProto.INT64, [2], [1, 2]),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return bytes(model.SerializeToString())
+
+
+def test_a_graph_gives_its_distances() -> None:
+    image = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
+    found = Runtime(make_graph(factor=2)).run(image)
+    assert (found.distance_map == 2 * image).all()
+    assert (found.max_distance, found.mean_distance) == pytest.approx((2, 1))
+
+
+@pytest.mark.parametrize("name", ["pixels", "distance_map", "max_distance", "mean_distance"])
+def test_a_graph_with_other_inputs_or_outputs_is_refused_at_once(name: str) -> None:
+    with pytest.raises(ModelFileError, match="has inputs"):
+        Runtime(make_graph(renamed=name))
+
+
+def test_an_image_that_does_not_fit_the_graph_is_a_clear_error(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ModelFileError, match="5 x 6 pixels"):
+        Runtime(make_graph()).run(np.zeros((5, 6), dtype=np.float32))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_bytes_that_are_no_graph_are_a_clear_error(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ModelFileError, match="cannot be loaded"):
+        Runtime(MODEL.graph)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("factor", [math.nan, math.inf])
+def test_distances_that_are_not_finite_pass_no_part(factor: float) -> None:
+    with pytest.raises(ModelFileError, match="not finite"):
+        Runtime(make_graph(factor=factor)).run(np.ones((4, 4), dtype=np.float32))

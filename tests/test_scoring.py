@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from blemish.detection import scoring
 from blemish.detection.regions import find_regions
 from blemish.detection.scoring import Geometry, anomaly_map
 
@@ -65,19 +66,76 @@ def test_regions_are_told_in_image_pixels_strongest_first() -> None:
     distance_map[60:64, 60:64] = 2.0
     strongest, other = find_regions(distance_map, 0.5, SAME_SIZE, 256, 256)
     assert (strongest.peak, strongest.area_px) == (2.0, 4 * 4 * 4)
-    assert (other.top, other.left) == pytest.approx((2 * 10 + 31, 2 * 30 + 31), abs=1)
-    assert (other.height, other.width) == (20, 40)
+    assert (other.top, other.left, other.height, other.width) == (51, 91, 20, 40)
+    assert set(other.contour) == {(51, 91), (51, 130), (70, 91), (70, 130)}
     assert (other.area_px, other.mean) == (800, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("scale_y", "scale_x", "box"),
+    [
+        (0.5, 2.5, (25, 227, 11, 101)),  # rows from edge 25.5 to 35.5, columns from edge 227.5 to 327.5
+        (0.75, 1.25, (38, 113, 16, 51)),  # 38.25 to 53.25, 113.75 to 163.75
+        (3, 0.125, (153, 11, 60, 6)),  # 153 to 213, 11.375 to 16.375
+    ],
+)
+def test_a_box_holds_every_pixel_that_its_cells_touch(
+    scale_y: float, scale_x: float, box: tuple[int, int, int, int]
+) -> None:
+    distance_map = np.zeros((97, 97), dtype=np.float32)
+    distance_map[10:20, 30:50] = 1
+    geometry = Geometry(patch_size=64, stride=2, scale_y=scale_y, scale_x=scale_x)
+    (region,) = find_regions(distance_map, 0.5, geometry, round(256 * scale_y), round(256 * scale_x))
+    top, left, height, width = box
+    assert (region.top, region.left, region.height, region.width) == box
+    assert set(region.contour) == {(y, x) for y in (top, top + height - 1) for x in (left, left + width - 1)}
+
+
+def test_a_cell_is_outlined_around_the_pixels_it_speaks_for() -> None:
+    geometry = Geometry(patch_size=64, stride=2, scale_y=4, scale_x=4)
+    (region,) = find_regions(peak_at(0, 96), 0.5, geometry, 1024, 1024)
+    assert (region.top, region.left, region.height, region.width) == (124, 892, 8, 8)
+    assert set(region.contour) == {(124, 892), (124, 899), (131, 892), (131, 899)}
+    assert region.area_px == 64
+
+
+def test_an_image_of_one_pixel_has_a_region_of_one_pixel() -> None:
+    geometry = Geometry(patch_size=64, stride=2, scale_y=1 / 256, scale_x=1 / 256)
+    (region,) = find_regions(np.ones((97, 97), dtype=np.float32), 0.5, geometry, 1, 1)
+    assert (region.top, region.left, region.height, region.width, region.area_px) == (0, 0, 1, 1, 1)
+    assert region.contour == ((0, 0),)
 
 
 def test_cells_that_touch_at_a_corner_are_one_region() -> None:
     assert len(find_regions(np.eye(97, dtype=np.float32), 0.5, SAME_SIZE, 256, 256)) == 1
 
 
-@pytest.mark.parametrize(("height", "width"), [(256, 256), (1, 1), (3, 900)])
-def test_boxes_and_contours_lie_inside_the_image(height: int, width: int) -> None:
+@pytest.mark.parametrize(("height", "width"), [(256, 256), (1, 1), (3, 900), (171, 333)])
+def test_contours_lie_inside_their_box_and_boxes_inside_the_image(height: int, width: int) -> None:
     geometry = Geometry(patch_size=64, stride=2, scale_y=height / 256, scale_x=width / 256)
-    for region in find_regions(np.ones((97, 97), dtype=np.float32), 0.5, geometry, height, width):
-        assert 0 <= region.top < region.top + region.height <= height
-        assert 0 <= region.left < region.left + region.width <= width
-        assert all(0 <= y < height and 0 <= x < width for y, x in region.contour)
+    distance_map = np.random.default_rng(2).random((97, 97), dtype=np.float32)
+    for limit in (-1, 0.5, 0.8, 0.99):
+        for region in find_regions(distance_map, limit, geometry, height, width):
+            assert 0 <= region.top < region.top + region.height <= height
+            assert 0 <= region.left < region.left + region.width <= width
+            assert all(0 <= y - region.top < region.height for y, _ in region.contour)
+            assert all(0 <= x - region.left < region.width for _, x in region.contour)
+            assert region.area_px <= region.height * region.width
+
+
+@pytest.mark.parametrize(("height", "width"), [(3, 33_000), (33_000, 2)])
+def test_images_longer_than_opencv_can_resample_at_once(height: int, width: int) -> None:
+    geometry = Geometry(patch_size=64, stride=2, scale_y=height / 256, scale_x=width / 256)
+    full = anomaly_map(peak_at(41, 17), geometry, height, width)
+    assert full.shape == (height, width)
+    y, x = np.argwhere(full == 1).mean(axis=0)
+    assert (y, x) == pytest.approx((geometry.row(41), geometry.column(17)), abs=1)
+
+
+@pytest.mark.parametrize("tile", [1, 7, 64, 255, 300])
+def test_the_map_does_not_depend_on_its_tiles(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    distance_map = np.random.default_rng(3).random((97, 97), dtype=np.float32)
+    geometry = Geometry(patch_size=64, stride=2, scale_y=301 / 256, scale_x=457 / 256)
+    whole = anomaly_map(distance_map, geometry, 301, 457)
+    monkeypatch.setattr(scoring, "_TILE", tile)
+    assert (anomaly_map(distance_map, geometry, 301, 457) == whole).all()

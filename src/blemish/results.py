@@ -31,7 +31,7 @@ class Region:
     left: int  # first column
     height: int  # rows
     width: int  # columns
-    area_px: int  # pixels above the threshold
+    area_px: int  # area of its cells of the distance map, told in pixels; the box may hold more
     peak: float  # largest distance inside
     mean: float  # mean distance inside
     contour: tuple[tuple[int, int], ...]  # outline as (row, column) pairs

@@ -13,7 +13,8 @@ from blemish.results import Threshold, Verdict
 
 def decide(score: float, threshold: Threshold) -> Verdict:
     """Decide about one image: defective when its score is above the threshold. Every verdict is made here."""
-    return Verdict.DEFECTIVE if score > threshold.value else Verdict.GOOD
+    # This way round, a score that is not a number stops the part.
+    return Verdict.GOOD if score <= threshold.value else Verdict.DEFECTIVE
 
 
 def require_alpha(alpha: float) -> None:

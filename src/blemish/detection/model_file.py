@@ -14,7 +14,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import zipfile
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import ModelFileError
-from blemish.images import write_bytes
+from blemish.images import MAX_PIXELS, write_bytes
 from blemish.results import Threshold
 
 FORMAT: Final = 1  # raised when older versions of Blemish could no longer read the file
@@ -48,7 +50,7 @@ class Description:
     threshold: Threshold
     graph_difference: float  # largest difference between graph and PyTorch when the file was made
     training: dict[str, Any]  # settings and summary of the training run
-    provenance: dict[str, Any]  # category -> {sha256: role} of every image used, versions, time
+    provenance: dict[str, Any]  # {"images": {category: {sha256: role}}, "made": {"when": time, program: version}}
     history: list[dict[str, Any]]  # what changed the threshold, oldest first
 
 
@@ -71,7 +73,7 @@ def write_model(model: Model, path: Path) -> None:
     arrays = io.BytesIO()
     np.savez(arrays, **model.weights)  # type: ignore[arg-type]
     parts = {
-        "model.json": json.dumps(description, indent=2, ensure_ascii=False).encode(),
+        "model.json": json.dumps(description, indent=2).encode(),
         "graph.onnx": model.graph,
         "weights.npz": arrays.getvalue(),
     }
@@ -130,15 +132,67 @@ def _read_parts(path: Path) -> dict[str, bytes]:
 def _read_description(path: Path, data: bytes) -> Description:
     try:
         values = json.loads(data)
-        version = values.pop("format")
+        version = values["format"]
         if not isinstance(version, int) or version > FORMAT:
             raise ModelFileError(
                 f"Model file {path} has format {version}; this version of Blemish reads up to {FORMAT}. Update Blemish."
             )
-        values["threshold"] = Threshold(**values["threshold"])
-        return Description(**{item.name: values[item.name] for item in fields(Description)})
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        threshold = Threshold(**_known_fields(Threshold, values["threshold"]))
+        description = Description(**{**_known_fields(Description, values), "threshold": threshold})
+        _check_sizes(description)
+        _check_threshold(threshold)
+        _check_records(description)
+    except ModelFileError:
+        raise
+    except Exception as error:  # whatever foreign values make Python raise
         raise _unusable(path, f"its description does not fit ({type(error).__name__}: {error})") from error
+    return description
+
+
+def _known_fields(kind: type[Description | Threshold], values: dict[str, Any]) -> dict[str, Any]:
+    return {item.name: values[item.name] for item in fields(kind)}
+
+
+def _check_sizes(about: Description) -> None:
+    for name in ("side", "patch_size", "stride"):
+        _require(_is_count(getattr(about, name)), f"{name} is a whole number, 0 or more")
+    _require(0 < about.stride <= about.patch_size <= about.side, "0 < stride <= patch_size <= side")
+    _require(about.side**2 <= MAX_PIXELS, f"side squared is at most {MAX_PIXELS}")
+
+
+def _check_threshold(threshold: Threshold) -> None:
+    _require(_is_number(threshold.value), "threshold.value is a finite number")
+    for name in ("alpha", "promised_alpha"):
+        alpha = getattr(threshold, name)
+        _require(_is_number(alpha) and 0 < alpha <= 1, f"threshold.{name} is above 0 and at most 1")
+    _require(_is_count(threshold.n_images), "threshold.n_images is a whole number, 0 or more")
+
+
+def _check_records(about: Description) -> None:
+    for name in ("category", "method", "prototype"):
+        _require(isinstance(getattr(about, name), str), f"{name} is a string")
+    _require(_is_number(about.graph_difference), "graph_difference is a finite number")
+    _require(isinstance(about.training, dict), "training is an object")
+    _require(isinstance(about.provenance["made"], dict), "provenance.made is an object")
+    _require(_are_objects(about.provenance["images"].values()), "provenance.images is an object of objects")
+    _require(isinstance(about.history, list) and _are_objects(about.history), "history is an array of objects")
+
+
+def _are_objects(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, dict) for value in values)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0  # a bool is an int, but no count
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _require(condition: bool, what: str) -> None:
+    if not condition:
+        raise ValueError(f"expected that {what}")
 
 
 def _unusable(path: Path, reason: str) -> ModelFileError:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from itertools import groupby
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from blemish.detection.scoring import Geometry
 from blemish.results import FloatArray, Region
@@ -15,7 +20,8 @@ def find_regions(
     """List the areas above a limit, strongest first.
 
     They are found on the cells of the distance map and then told in pixels, so that an image whose maximum exceeds the
-    limit has at least one region, and one whose maximum does not has none.
+    limit has at least one region, and one whose maximum does not has none. The box holds every pixel that a cell of the
+    region touches; the contour runs through the outermost of them.
 
     Args:
         distance_map: ``(h, w)`` float32.
@@ -30,34 +36,39 @@ def find_regions(
         left, top, w, h, n_cells = (int(value) for value in stats[label])
         cells = labels[top : top + h, left : left + w] == label
         distances = distance_map[top : top + h, left : left + w][cells]
-        outlines, _ = cv2.findContours(
-            cells.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top)
-        )
-        y0, y1 = _span(geometry.row(top - 0.5), geometry.row(top + h - 0.5), height)
-        x0, x1 = _span(geometry.column(left - 0.5), geometry.column(left + w - 0.5), width)
+        contour = _contour(cells, top, left, geometry, height, width)
+        rows, columns = zip(*contour, strict=True)
         regions.append(
             Region(
-                top=y0,
-                left=x0,
-                height=y1 - y0,
-                width=x1 - x0,
+                top=min(rows),
+                left=min(columns),
+                height=max(rows) - min(rows) + 1,
+                width=max(columns) - min(columns) + 1,
                 area_px=max(1, round(n_cells * geometry.stride**2 * geometry.scale_y * geometry.scale_x)),
                 peak=float(distances.max()),
                 mean=float(distances.mean()),
-                contour=tuple(
-                    (_clip(geometry.row(y), height), _clip(geometry.column(x), width))
-                    for x, y in outlines[0].reshape(-1, 2)
-                ),
+                contour=contour,
             )
         )
     return tuple(sorted(regions, key=lambda region: region.peak, reverse=True))
 
 
-def _span(first: float, last: float, size: int) -> tuple[int, int]:
-    """Return the pixels from first to last as a half-open range inside the image, at least one pixel long."""
-    start = min(max(round(first), 0), size - 1)
-    return start, min(max(round(last), start + 1), size)
+def _contour(
+    cells: NDArray[np.bool_], top: int, left: int, geometry: Geometry, height: int, width: int
+) -> tuple[tuple[int, int], ...]:
+    """Follow the outermost pixels of connected cells, the first of which lies at (top, left) of the map."""
+    # Two points a side and cell, so that one can stand for the cell's first pixel and the other for its last.
+    doubled = cells.repeat(2, axis=0).repeat(2, axis=1).astype(np.uint8)
+    outlines, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(2 * left, 2 * top))
+    points = (
+        (_pixel(int(y), geometry.top, height), _pixel(int(x), geometry.left, width))
+        for x, y in outlines[0].reshape(-1, 2)
+    )
+    return tuple(point for point, _ in groupby(points))  # on a small image many cells share a pixel
 
 
-def _clip(position: float, size: int) -> int:
-    return min(max(round(position), 0), size - 1)
+def _pixel(half_cell: int, edge: Callable[[int], float], size: int) -> int:
+    """Return the first pixel that a cell touches when the half is even, the last when it is odd."""
+    cell, is_last = divmod(half_cell, 2)
+    pixel = math.ceil(edge(cell + 1)) - 1 if is_last else math.floor(edge(cell))
+    return min(max(pixel, 0), size - 1)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import onnxruntime
 
 from blemish.errors import ModelFileError
 from blemish.results import FloatArray
+
+_INPUTS: Final = {"pixels": 4}  # name -> number of axes
+_OUTPUTS: Final = {"distance_map": 3, "max_distance": 1, "mean_distance": 1}
+_REMEDY: Final = "Make the model file anew with `blemish fit` or `blemish enroll`."
 
 
 @dataclass(frozen=True)
@@ -27,24 +32,46 @@ class Runtime:
         graph: a serialised ONNX model with the inputs and outputs of `learning.graph.build_graph`.
 
     Raises:
-        ModelFileError: the graph cannot be loaded.
+        ModelFileError: the graph cannot be loaded, or has other inputs and outputs.
     """
 
     def __init__(self, graph: bytes) -> None:
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors only: warnings would go to the user's terminal
+        options.log_severity_level = 4  # what goes wrong is raised; it need not go to the user's terminal as well
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises a family of its own without a common base
-            raise ModelFileError(f"The graph in the model file cannot be loaded: {error}") from error
+            raise ModelFileError(f"The graph in the model file cannot be loaded: {error}. {_REMEDY}") from error
+        inputs, outputs = _axes(self._session.get_inputs()), _axes(self._session.get_outputs())
+        if inputs != _INPUTS or not _OUTPUTS.items() <= outputs.items():
+            raise ModelFileError(
+                f"The graph in the model file has inputs {inputs} and outputs {outputs} (float32 tensors and their "
+                f"numbers of axes); expected {_INPUTS} and {_OUTPUTS}. {_REMEDY}"
+            )
 
     def run(self, image: FloatArray) -> Distances:
         """Measure one prepared image.
 
         Args:
             image: ``(H, W)`` float32 in [0, 1], of the size the graph was made for.
+
+        Raises:
+            ModelFileError: the graph does not take images of this size, or its distances are not finite.
         """
-        names = ["distance_map", "max_distance", "mean_distance"]
         pixels = np.ascontiguousarray(image, dtype=np.float32)[None, None]  # (1, 1, H, W)
-        distance_map, maximum, mean = self._session.run(names, {"pixels": pixels})
-        return Distances(distance_map[0], float(maximum[0]), float(mean[0]))
+        try:
+            distance_map, (maximum,), (mean,) = self._session.run(list(_OUTPUTS), {"pixels": pixels})
+            found = Distances(distance_map[0], float(maximum), float(mean))
+        except Exception as error:  # see above
+            raise ModelFileError(
+                f"The graph in the model file fails on {image.shape[0]} x {image.shape[1]} pixels: {error}. {_REMEDY}"
+            ) from error
+        scores = (found.max_distance, found.mean_distance)
+        if not (np.isfinite(found.distance_map).all() and np.isfinite(scores).all()):
+            raise ModelFileError(f"The graph in the model file gives distances that are not finite. {_REMEDY}")
+        return found
+
+
+def _axes(tensors: list[Any]) -> dict[str, int]:
+    """Return the name and the number of axes of every float32 tensor among a graph's inputs or outputs."""
+    return {tensor.name: len(tensor.shape) for tensor in tensors if tensor.type == "tensor(float)"}

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import product
+from typing import Final
 
 import cv2
 import numpy as np
 
 from blemish.results import FloatArray
 
+# Pixels a side that are resampled at once: OpenCV takes 32,767 at most, and their coordinates need memory.
+_TILE: Final = 4096
+
 
 @dataclass(frozen=True)
 class Geometry:
     """How cells of the distance map lie on an image: a fact of the network and of the image's size.
 
-    Cell (i, j) sees the ``patch_size`` prepared pixels from (stride i, stride j); it speaks for their centre.
+    Cell (i, j) sees the ``patch_size`` prepared pixels a side from (stride i, stride j); it speaks for the ``stride``
+    pixels a side around their centre.
     """
 
     patch_size: int  # prepared pixels a side
@@ -31,6 +37,14 @@ class Geometry:
         """Return the image column that map column j speaks for."""
         return (self.stride * j + self.patch_size / 2) * self.scale_x - 0.5
 
+    def top(self, i: int) -> float:
+        """Return the edge where the image rows of map row i begin (0 = upper edge of the first); i + 1 ends them."""
+        return (self.stride * (i - 0.5) + self.patch_size / 2) * self.scale_y
+
+    def left(self, j: int) -> float:
+        """Return the edge where the image columns of map column j begin (0 = left edge of the first)."""
+        return (self.stride * (j - 0.5) + self.patch_size / 2) * self.scale_x
+
 
 def anomaly_map(distance_map: FloatArray, geometry: Geometry, height: int, width: int) -> FloatArray:
     """Bring a distance map to image resolution.
@@ -45,12 +59,19 @@ def anomaly_map(distance_map: FloatArray, geometry: Geometry, height: int, width
         value around it. The outermost cells are continued to the border: valid convolutions leave half a patch there
         without a cell of its own.
     """
-    rows = (np.arange(height, dtype=np.float32) - geometry.row(0)) / (geometry.stride * geometry.scale_y)
-    columns = (np.arange(width, dtype=np.float32) - geometry.column(0)) / (geometry.stride * geometry.scale_x)
     # Bilinear sampling alone would step over the peak of a single cell; an image's map must show what its score says.
-    cells_per_pixel = 1 / (geometry.stride * min(geometry.scale_y, geometry.scale_x))
-    reach = 2 * math.ceil(max(cells_per_pixel, 1) / 2) + 1
-    peaks = cv2.dilate(distance_map, np.ones((reach, reach), dtype=np.uint8))
-    grid_x, grid_y = np.meshgrid(columns, rows)
-    resampled = cv2.remap(peaks, grid_x, grid_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return resampled.astype(np.float32, copy=False)
+    cell_height, cell_width = geometry.stride * geometry.scale_y, geometry.stride * geometry.scale_x
+    peaks = cv2.dilate(distance_map, np.ones((_reach(cell_height), _reach(cell_width)), dtype=np.uint8))
+    resampled = np.empty((height, width), dtype=np.float32)
+    for top, left in product(range(0, height, _TILE), range(0, width, _TILE)):
+        tile = resampled[top : top + _TILE, left : left + _TILE]
+        rows = (np.arange(top, top + tile.shape[0]) - geometry.row(0)) / cell_height
+        columns = (np.arange(left, left + tile.shape[1]) - geometry.column(0)) / cell_width
+        grid_x, grid_y = np.meshgrid(columns.astype(np.float32), rows.astype(np.float32))
+        tile[:] = cv2.remap(peaks, grid_x, grid_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return resampled
+
+
+def _reach(pixels_per_cell: float) -> int:
+    """Return the cells a side among which the largest value is taken, an odd number: those near one pixel."""
+    return 2 * math.ceil(max(1 / pixels_per_cell, 1) / 2) + 1

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from blemish.detection.runtime import Runtime
-from blemish.errors import TrainingError
+from blemish.errors import ModelFileError, TrainingError
 from blemish.learning.network import ResidualBlock, TripletNetwork
 from blemish.results import FloatArray
 
@@ -147,7 +147,10 @@ def check_graph(graph: bytes, model: DistanceModel, images: Iterable[FloatArray]
     runtime = Runtime(graph)
     difference, excess = 0.0, 0.0
     for image in images:
-        found = runtime.run(image)
+        try:
+            found = runtime.run(image)
+        except ModelFileError as error:  # distances that are not finite
+            raise TrainingError(f"The graph cannot be used: {error}") from error
         with torch.inference_mode():
             distance_map, maximum, mean = model(torch.from_numpy(image)[None, None])
         pairs = [

@@ -10,10 +10,10 @@ from typing import Any
 
 from blemish.datasets import list_images
 from blemish.detection.detector import Detector
-from blemish.errors import ImageError
+from blemish.errors import BlemishError, DatasetError, OutputError
 from blemish.progress import Progress, silent
 from blemish.report.writer import OVERLAYS, ResultWriter
-from blemish.results import Verdict
+from blemish.results import Inspection, Verdict
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class BatchCounts:
 
     good: int
     defective: int
-    failed: int  # images that could not be inspected
+    failed: int  # images that could not be inspected, and sources without any
 
 
 def inspect_batch(
@@ -39,31 +39,61 @@ def inspect_batch(
         detector: makes the verdicts.
         sources: image files and folders of images, in the order they are inspected.
         output: folder for tables, overlays and the report (see `report.writer`); None: nothing is written.
-        tell: called with the record of each image as plain data; one that failed has verdict "error" and a reason.
+        tell: called with the record of each image as plain data; one that failed has verdict "error" and a reason, and
+            so has a source that does not exist or holds no images.
         progress: told after each image.
 
     Raises:
-        DatasetError: a source does not exist or holds no images. OutputError: the folder cannot be written.
+        DatasetError: there is nothing to inspect at all. OutputError: the folder cannot be written.
     """
-    paths = [path for source in sources for path in list_images(source)]
-    if output is not None:  # the pictures of an earlier run, when the output lies inside an inspected folder
-        paths = [path for path in paths if not path.resolve().is_relative_to((output / OVERLAYS).resolve())]
+    listed = _list(sources, output)
     name = detector.description.category
     writing = nullcontext() if output is None else ResultWriter(output, model_name=name, threshold=detector.threshold)
     verdicts: list[Verdict | None] = []
     with writing as writer:
-        for done, path in enumerate(paths, start=1):
-            try:
-                inspection = detector.inspect(path)
-            except ImageError as error:
+        for done, (path, problem) in enumerate(listed, start=1):
+            found = problem or _inspect(detector, path, writer)
+            if isinstance(found, Inspection):
+                verdicts.append(found.verdict)
+                tell(found.to_dict())
+            else:
                 verdicts.append(None)
                 if writer is not None:
-                    writer.add_failure(path, str(error))
-                tell({"path": str(path), "verdict": "error", "reason": str(error)})
-            else:
-                verdicts.append(inspection.verdict)
-                if writer is not None:
-                    writer.add(inspection)
-                tell(inspection.to_dict())
-            progress("inspecting", done, len(paths))
+                    writer.add_failure(path, found)
+                tell({"path": str(path), "verdict": "error", "reason": found})
+            progress("inspecting", done, len(listed))
     return BatchCounts(verdicts.count(Verdict.GOOD), verdicts.count(Verdict.DEFECTIVE), verdicts.count(None))
+
+
+def _list(sources: Sequence[Path], output: Path | None) -> list[tuple[Path, str]]:
+    """List the images with an empty string each, and the sources that cannot be listed with the reason."""
+    overlays = None if output is None else (output / OVERLAYS).resolve()
+    listed: list[tuple[Path, str]] = []
+    for source in sources:
+        try:
+            paths = list_images(source)
+        except DatasetError as error:
+            listed.append((source, str(error)))
+        else:  # the output may lie inside an inspected folder, with the pictures of an earlier run
+            listed += [(path, "") for path in paths if overlays is None or not path.resolve().is_relative_to(overlays)]
+    if all(problem for _, problem in listed):
+        raise DatasetError(
+            "\n".join(problem for _, problem in listed)
+            or f"Found only overlays that an earlier run wrote to '{overlays}'; expected images of parts. Name others."
+        )
+    return listed
+
+
+def _inspect(detector: Detector, path: Path, writer: ResultWriter | None) -> Inspection | str:
+    """Inspect one image and write what was found; whatever goes wrong with it is returned as the reason."""
+    try:
+        inspection = detector.inspect(path)
+        if writer is not None:
+            writer.add(inspection)
+    except OutputError:
+        raise
+    except BlemishError as error:
+        return str(error)
+    except Exception as error:  # a night's batch must not end at one image, whatever OpenCV or a lack of memory does
+        return f"'{path}' cannot be inspected ({error!r}). Is it very large? Cut it into tiles, or free memory."
+    return inspection

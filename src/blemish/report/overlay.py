@@ -1,7 +1,8 @@
 """Where is the defect? Draws an anomaly map over its image.
 
 The colours mean the same on every picture of a batch: their scale hangs on the threshold (`heat_scale`), never on the
-brightest spot of the picture itself, so a good part stays grey and a defective one glows.
+brightest spot of the picture itself. So a good part stays grey, but for a faint tint where it comes near the
+threshold, and a defective one glows.
 """
 
 from __future__ import annotations

@@ -101,9 +101,9 @@ class ResultWriter:
         """
         overlay_path = f"{OVERLAYS}/{self._free_name(inspection.path)}.jpg"
         write_bytes(self._folder / overlay_path, encode_jpeg(overlay(inspection, _OVERLAY_SIDE), _OVERLAY_QUALITY))
+        self._keep_thumbnails(inspection, overlay_path)  # before the row, which nothing must follow that can fail
         self._write_row(_csv_row(inspection, overlay_path), {**inspection.to_dict(), "overlay": overlay_path})
         self._rows.append(Row.of(inspection, overlay_path))
-        self._keep_thumbnails(inspection, overlay_path)
 
     def add_failure(self, path: Path, reason: str) -> None:
         """Write rows with the verdict "error" for an image that could not be read.
