@@ -1,15 +1,21 @@
 """The command line in-process: what it prints, what it writes, how it exits."""
 
 import json
+import signal
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from blemish.cli import app
+from blemish import cli
+from blemish.cli import app, main
+from blemish.detection.detector import Detector
 from blemish.errors import BlemishError
 from blemish.images import write_image
+from blemish.learning.fit import METHODS, SIDES
+from blemish.learning.reference import Prototype
 
 COMMANDS = ("fit", "enroll", "calibrate", "inspect", "evaluate", "reproduce", "demo")
 
@@ -21,11 +27,37 @@ def run(*arguments: object) -> Result:
     return result
 
 
+def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Run everything that the command `blemish` does, and return its exit code."""
+    monkeypatch.setattr(sys, "argv", ["blemish", *(str(argument) for argument in arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    return int(stop.value.code or 0)
+
+
+def press_ctrl_c(self: object, stage: str, done: int, *_: object) -> None:
+    """Stand in for the bars: interrupt training and inspecting at the second step."""
+    if done == 2 and stage in ("training", "inspecting"):
+        signal.raise_signal(signal.SIGINT)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str) -> None:
     result = run(command, "--help")
     assert result.exit_code == 0
-    assert "Usage" in result.stdout
+    assert f" {command} [OPTIONS]" in result.stdout
+
+
+def test_the_help_describes_every_command_in_a_whole_sentence() -> None:
+    listed = run("--help").stdout.partition("Commands:\n")[2].strip().splitlines()
+    assert [line.split()[0] for line in listed] == list(COMMANDS)
+    assert all(line.endswith(".") and not line.endswith("..") for line in listed)
+
+
+def test_the_choices_are_those_of_the_library() -> None:
+    assert {each.value for each in cli._Method} == set(METHODS)
+    assert {each.value for each in cli._Prototype} == {each.value for each in Prototype}
+    assert {int(each) for each in cli._Side} == set(SIDES)
 
 
 def test_version() -> None:
@@ -98,12 +130,13 @@ def test_calibrate_writes_in_place_by_default(model_path: Path, category_dir: Pa
     ],
 )
 def test_mistakes_end_in_an_error_of_ours(
-    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = run(*arguments)
-    assert isinstance(result.exception, BlemishError)
-    assert result.exit_code != 0
+    assert run_main(monkeypatch, *arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("blemish: ")
+    assert "Traceback" not in said
 
 
 def test_a_model_that_saw_a_defective_image_is_not_judged_on_it(
@@ -119,7 +152,9 @@ def test_a_model_that_saw_a_defective_image_is_not_judged_on_it(
     assert "003.png" in str(result.exception)
 
 
-@pytest.mark.parametrize("wrong", [("--alpha", "5"), ("--seed", "-1"), ("--side", "100"), ("--prototype", "none")])
+@pytest.mark.parametrize(
+    "wrong", [("--alpha", "5"), ("--seed", "-1"), ("--side", "100"), ("--prototype", "none"), ("--method", "tayeh")]
+)
 def test_wrong_settings_are_refused_before_any_work(category_dir: Path, tmp_path: Path, wrong: tuple[str, str]) -> None:
     result = run("fit", category_dir, "-o", tmp_path / "m.blemish", *wrong)
     assert result.exit_code != 0
@@ -147,3 +182,94 @@ def test_a_broken_held_out_image_is_named_before_training(category_dir: Path, tm
     result = run("fit", tmp_path / "good", "-o", tmp_path / "m.blemish")
     assert "cannot be read" in str(result.exception)
     assert not (tmp_path / "m.blemish.checkpoint").exists()
+
+
+def test_a_stopped_fit_leaves_a_model_but_does_not_succeed(
+    category_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli._Bars, "__call__", press_ctrl_c)
+    output = tmp_path / "m.blemish"
+    result = run("fit", category_dir, "-o", output, "--side", 128, "--epochs", 3, "--json")
+    assert result.exit_code == 130
+    assert "Stopped early" in result.stderr
+    assert json.loads(result.stdout)["training"]["interrupted"]
+    assert Detector.load(output).description.training["steps"] == 2
+    assert output.with_name("m.blemish.checkpoint").exists()
+
+
+def test_a_stopped_inspection_says_so(
+    model_path: Path, category_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli._Bars, "__call__", press_ctrl_c)
+    assert run_main(monkeypatch, "inspect", model_path, category_dir / "test" / "good") == 130
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 2
+    assert "stopped" in err
+
+
+@pytest.mark.parametrize("name", ["out [bold]", "z[/x]", "a :smile: b"])
+def test_names_are_shown_as_they_are(
+    model_path: Path,
+    category_dir: Path,
+    tmp_path: Path,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    good = category_dir / "test" / "good" / "000.png"
+    assert run_main(monkeypatch, "inspect", model_path, good, "-o", tmp_path / name) in (0, 1)
+    assert f"Report: {tmp_path / name / 'report.html'}\n" in capsys.readouterr().err
+
+
+def test_an_image_that_failed_is_named_once(model_path: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"")
+    assert run("inspect", model_path, broken).stdout.count(str(broken)) == 1
+
+
+@pytest.mark.parametrize(("package", "is_of_extra"), [("torch", True), ("sklearn.svm", True), ("jinja2", False)])
+def test_only_packages_of_the_extra_are_asked_to_be_installed(
+    package: str, is_of_extra: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def miss() -> None:
+        raise ModuleNotFoundError(f"No module named '{package}'", name=package)
+
+    monkeypatch.setattr(cli, "app", miss)
+    assert run_main(monkeypatch) == 2
+    said = capsys.readouterr().err
+    assert ("pip install" in said) is is_of_extra
+    assert ("Traceback" in said) is not is_of_extra
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place", "names"),
+    [
+        (("reproduce", "data"), "blemish.reproduction.page.reproduce", ("report", "aurocs", "tables", "scores")),
+        (("demo",), "blemish.demo.run_demo", ("report",)),
+    ],
+)
+def test_pages_are_told_as_json(
+    arguments: tuple[str, ...], place: str, names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, lambda *_: tmp_path / "report.html")
+    found = json.loads(run(*arguments, "-o", tmp_path, "--json").stdout)
+    files = {"report": "report.html", "aurocs": "aurocs.csv", "tables": "tables.md", "scores": "scores.csv"}
+    assert found == {name: str(tmp_path / files[name]) for name in names}
+
+
+def test_a_csv_is_judged_and_inspected_as_its_images_are(model_path: Path, category_dir: Path, tmp_path: Path) -> None:
+    lines = [f"{path},{path.parent.name},test" for path in sorted((category_dir / "test").rglob("*.png"))]
+    listed = tmp_path / "list.csv"
+    listed.write_text("\n".join(["path,defect_type,split", *lines]))
+    assert len(run("inspect", model_path, listed, "--json").stdout.splitlines()) == 8 + 6
+    found = json.loads(run("evaluate", model_path, listed, "--json").stdout)
+    assert (found["category"], found["n_good"]) == ("list", 8)
+
+
+def test_a_link_to_a_model_stays_a_link(model_path: Path, category_dir: Path, tmp_path: Path) -> None:
+    model, link = tmp_path / "real.blemish", tmp_path / "link.blemish"
+    model.write_bytes(model_path.read_bytes())
+    link.symlink_to(model)
+    run("calibrate", link, category_dir / "test" / "good", "--alpha", 0.2)
+    assert link.is_symlink()
+    assert len(Detector.load(model).description.history) == 1

@@ -10,6 +10,7 @@ import pytest
 from blemish.datasets import (
     GOOD,
     Sample,
+    category_name,
     find_categories,
     list_images,
     read_category,
@@ -109,7 +110,7 @@ def test_a_long_folder_is_cut_short(fill: Fill) -> None:
 
 @pytest.mark.parametrize("read", [find_categories, read_good, list_images])
 def test_a_folder_that_is_not_there_is_refused(read: Callable[[Path], object], tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"gone' cannot be listed \(No such file"):
+    with pytest.raises(DatasetError, match=r"there is no file or folder '.*gone'"):
         read(tmp_path / "gone")
 
 
@@ -312,13 +313,52 @@ def test_of_a_csv_the_good_training_images_are_learned(fill: Fill) -> None:
 
 def test_a_csv_of_several_categories_cannot_be_learned_as_one(fill: Fill) -> None:
     path = write_csv(fill("0.png", "1.png"), "path,category\n0.png,nut\n1.png,bolt\n")
-    with pytest.raises(DatasetError, match=r"2 categories \(bolt, nut\); expected the good images of one"):
+    with pytest.raises(DatasetError, match=r"2 categories \(bolt, nut\); expected the images of one category"):
         read_good(path)
+
+
+def test_a_category_may_be_a_csv(fill: Fill) -> None:
+    path = write_csv(fill("0.png", "1.png"), "path,category,defect_type\n0.png,nut,good\n1.png,nut,crack\n")
+    assert read_category(path) == read_csv(path)
+
+
+def test_a_csv_of_several_categories_is_none(fill: Fill) -> None:
+    path = write_csv(fill("0.png", "1.png"), "path,category,defect_type\n0.png,nut,good\n1.png,bolt,crack\n")
+    with pytest.raises(DatasetError, match=r"2 categories \(bolt, nut\)"):
+        read_category(path)
 
 
 def test_a_csv_without_training_images_cannot_be_learned(fill: Fill) -> None:
     with pytest.raises(DatasetError, match="names no good training image"):
         read_good(write_csv(fill("0.png"), "path,split\n0.png,test\n"))
+
+
+# --- names of categories -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("bottle", "bottle"),
+        ("bottle/train/good", "bottle"),
+        ("bottle/test/good", "bottle"),
+        ("nut/good", "nut"),
+        ("caps", "caps"),
+        ("train/good", "good"),
+    ],
+)
+def test_a_category_is_named_after_what_its_images_are_of(source: str, name: str, bottle: Path, fill: Fill) -> None:
+    root = fill("nut/good/0.png", "caps/0.png", "train/good/train/good/0.png")
+    assert category_name(root / source) == name
+
+
+def test_a_csv_names_its_category(fill: Fill) -> None:
+    assert category_name(write_csv(fill("0.png"), "path,category\n0.png,nut\n")) == "nut"
+
+
+@pytest.mark.parametrize("text", ["path\n0.png\n1.png\n", "path,category\n0.png,nut\n1.png,bolt\n"])
+def test_a_csv_of_no_or_several_categories_is_named_after_its_file(text: str, fill: Fill) -> None:
+    assert category_name(write_csv(fill("0.png", "1.png"), text)) == "list"
 
 
 # --- images to inspect ---------------------------------------------------------------------------------------------
@@ -338,10 +378,29 @@ def test_a_folder_that_ends_like_an_image_is_a_folder(fill: Fill) -> None:
     assert relative(list_images(root), root) == ["scan.png/0.png"]
 
 
-def test_links_in_a_circle_are_not_followed(fill: Fill) -> None:
+def test_links_in_a_circle_end(fill: Fill) -> None:
     root = fill("a/0.png")
     (root / "a" / "back").symlink_to(root, target_is_directory=True)
     assert relative(list_images(root), root) == ["a/0.png"]
+
+
+def test_linked_folders_are_listed(fill: Fill) -> None:
+    root = fill("elsewhere/deep/0.png", "parts/1.png") / "parts"
+    (root / "monday").symlink_to(root.parent / "elsewhere", target_is_directory=True)
+    assert relative(list_images(root), root) == ["1.png", "monday/deep/0.png"]
+
+
+def test_a_folder_with_two_names_is_listed_by_its_own(fill: Fill) -> None:
+    root = fill("b/0.png", "c/1.png")
+    (root / "a").symlink_to(root / "b", target_is_directory=True)
+    (root / "c" / "link").symlink_to(root / "b", target_is_directory=True)
+    assert relative(list_images(root), root) == ["b/0.png", "c/1.png"]
+
+
+def test_of_a_csv_all_images_are_listed(fill: Fill) -> None:
+    root = fill("1.png", "0.png")
+    path = write_csv(root, "path,category,defect_type\n1.png,nut,crack\n0.png,bolt,good\n")
+    assert relative(list_images(path), root) == ["1.png", "0.png"]
 
 
 # --- dividing ------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from PIL import Image
 
 from blemish import images
 from blemish.errors import ImageError, OutputError
-from blemish.images import as_image, encode_png, prepare, read_image, read_mask, resize, write_bytes, write_image
+from blemish.images import as_image, prepare, read_image, read_mask, resize, write_bytes, write_image
 
 Bytes = NDArray[np.uint8]
 
@@ -660,9 +660,12 @@ def test_a_picture_too_wide_for_its_format_is_an_output_error(tmp_path: Path) ->
         write_image(tmp_path / "wide.jpg", np.zeros((1, 70000), np.uint8))
 
 
-@pytest.mark.parametrize("array", [GREY, RGB])
-def test_encoded_png_is_the_same_picture(array: Bytes, file: File) -> None:
-    assert np.array_equal(read_image(file(encode_png(array))), as_image(array))
+def test_a_link_stays_a_link_to_what_was_written(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link.txt").symlink_to(Path("real") / "file.txt")
+    write_bytes(tmp_path / "link.txt", b"there")
+    assert (tmp_path / "link.txt").is_symlink()
+    assert [path.read_bytes() for path in (tmp_path / "real").iterdir()] == [b"there"]
 
 
 def test_missing_folders_are_made(tmp_path: Path) -> None:

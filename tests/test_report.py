@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from blemish.errors import OutputError
-from blemish.images import encode_png, read_image
+from blemish.images import read_image
 from blemish.report import page as page_module
 from blemish.report import writer as writer_module
 from blemish.report.overlay import encode_jpeg, grey_picture, heat_map, heat_scale, overlay, shrink
@@ -464,7 +464,7 @@ def test_thresholds_of_zero_and_below_have_a_page() -> None:
 
 
 def test_a_document_shows_text_tables_and_figures() -> None:
-    png = encode_png(np.zeros((2, 2), np.uint8))
+    png = cv2.imencode(".png", np.zeros((2, 2), np.uint8))[1].tobytes()
     table = Table(("type", "AUROC"), (("crack", "0.91 ± 0.02"), ("hole", "–")), caption="Higher is better.")
     section = Section("Detection", ("One.", "Two."), (table,), (Figure(png, "A map.", "A crack glows."),))
     page = Page(render_document("Evaluation", [section, Section("Limits")], intro="Judged on unseen images."))

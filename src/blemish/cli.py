@@ -1,7 +1,11 @@
-"""The command line: parse, call, print, exit (0 all good, 1 something defective, 2 an error). No arithmetic here."""
+"""The command line: parse, call, print, exit; no arithmetic here.
+
+Exit codes: 0 all good, 1 something defective, 2 an error, 130 stopped with Ctrl-C.
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -11,6 +15,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -18,42 +23,81 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from typer.core import TyperGroup
 
 import blemish
 from blemish.detection.decision import promise
 from blemish.errors import BlemishError, MissingExtraError, OutputError
-from blemish.images import IMAGE_SUFFIXES
+
+_STOPPED = 130  # exit code of what Ctrl-C stopped, as shells have it
+_EXTRA = frozenset({"torch", "onnx", "sklearn", "scipy", "matplotlib"})  # modules that the extra `learn` brings
+
+
+class _Commands(TyperGroup):
+    """Ends a command that Ctrl-C stopped with a word and its exit code, which Typer's versions do not agree about."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _say.print("blemish: stopped with Ctrl-C.")
+            raise typer.Exit(_STOPPED) from None
+
+
+class _Method(StrEnum):  # this and the next two repeat what blemish.learning takes, which must not be loaded to parse
+    TAYEH2020 = "tayeh2020"
+    STAAR2019 = "staar2019"
+
+
+class _Prototype(StrEnum):
+    LOCATION = "location"
+    CATEGORY = "category"
+
+
+class _Side(StrEnum):
+    WHOLE = "1024"
+    HALF = "512"
+    QUARTER = "256"
+    EIGHTH = "128"
+
 
 app = typer.Typer(
     name="blemish",
+    cls=_Commands,
     help="Find defects on industrial surfaces after seeing good examples only.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_say = Console(stderr=True, highlight=False, soft_wrap=True)  # people read stderr; stdout is for results
+# People read stderr; stdout is for results. Paths are printed as they are: `[bold]` and `:key:` are no markup in them.
+_say = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 GoodDir = Annotated[Path, typer.Argument(metavar="GOOD_DIR", help="Folder of good images, category folder, or CSV.")]
-Images = Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Image files or folders.")]
+Images = Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files, folders, or CSVs.")]
 ModelIn = Annotated[Path, typer.Argument(metavar="MODEL", help="A .blemish file.")]
 Alpha = Annotated[float, typer.Option(help="Accepted false-alarm rate: 0.01 = 1 in 100 good parts stopped.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of everything random: same seed, same result on a CPU.")]
+Seed = Annotated[
+    int,
+    typer.Option(min=0, metavar="<int>", help="Sets all that is random: the same seed gives the same result on a CPU."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 Epochs = Annotated[int, typer.Option(help="Passes over the good images; the paper's 40.")]
-Side = Annotated[int, typer.Option(help="Pixels a side images are scaled to: 1024 (the paper's), 512, 256, 128.")]
-PrototypeKind = Annotated[str, typer.Option("--prototype", help="location: aligned parts. category: textures.")]
+Side = Annotated[_Side, typer.Option(help="Pixels a side images are scaled to; the paper's 1024.")]
+Prototype = Annotated[
+    _Prototype, typer.Option(help="location: parts that always lie the same way. category: textures.")
+]
 
 
-@app.command()
+@app.command(short_help="Learn one category from good images.")
 def fit(
     good_dir: GoodDir,
     output: Annotated[Path, typer.Option("--output", "-o", help="The .blemish file to write.")],
     method: Annotated[
-        str, typer.Option(help="tayeh2020 (random erasing) or staar2019 (Gaussian noise).")
-    ] = "tayeh2020",
-    prototype: PrototypeKind = "location",
-    side: Side = 1024,
+        _Method, typer.Option(help="tayeh2020: random erasing. staar2019: Gaussian noise.")
+    ] = _Method.TAYEH2020,
+    prototype: Prototype = _Prototype.LOCATION,
+    side: Side = _Side.WHOLE,
     epochs: Epochs = 40,
     alpha: Alpha = 0.01,
     seed: Seed = 0,
@@ -67,16 +111,17 @@ def fit(
 ) -> None:
     """Learn from good images of one category and write a .blemish file.
 
-    An unfinished run is kept beside the output; the same command goes on with it. Ctrl-C keeps what was learned so far.
+    An unfinished run is kept beside the output; the same command goes on with it. Ctrl-C keeps what was learned so
+    far, and the exit code is then 130.
     """
     _require_writable(output)
     checkpoint = output.with_name(output.name + ".checkpoint")
     with _progress() as progress:
         detector = blemish.fit(
             good_dir,
-            method=method,
-            prototype=prototype,
-            side=side,
+            method=method.value,
+            prototype=prototype.value,
+            side=int(side),
             epochs=epochs,
             alpha=alpha,
             seed=seed,
@@ -85,21 +130,26 @@ def fit(
             progress=progress,
         )
     detector.save(output)
-    if detector.description.training["interrupted"]:
-        _say.print(
-            f"Stopped early; {output} holds what was learned so far. The same command goes on with the training."
-        )
-    else:
+    is_stopped = detector.description.training["interrupted"]
+    if not is_stopped:
         checkpoint.unlink(missing_ok=True)
     _tell_model(detector, output, as_json)
+    if is_stopped:
+        _say.print(
+            f"Stopped early; {output} holds what was learned so far. The same command goes on with the training. "
+            f"The exit code is {_STOPPED}, so that nothing takes this for a finished model."
+        )
+        raise typer.Exit(_STOPPED)
 
 
-@app.command()
+@app.command(short_help="Make a model of a new category without training.")
 def enroll(
     good_dir: GoodDir,
     output: Annotated[Path, typer.Option("--output", "-o", help="The .blemish file to write.")],
     network: Annotated[Path, typer.Option("--network", help="A .blemish file whose trained network is used.")],
-    prototype: Annotated[str | None, typer.Option("--prototype", help="location or category; as in --network.")] = None,
+    prototype: Annotated[
+        _Prototype | None, typer.Option(help="As for fit; by default the kind that --network has.")
+    ] = None,
     alpha: Alpha = 0.01,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -108,12 +158,19 @@ def enroll(
     _require_writable(output)
     trained = blemish.Detector.load(network)
     with _progress() as progress:
-        detector = blemish.enroll(trained, good_dir, prototype=prototype, alpha=alpha, seed=seed, progress=progress)
+        detector = blemish.enroll(
+            trained,
+            good_dir,
+            prototype=prototype and prototype.value,
+            alpha=alpha,
+            seed=seed,
+            progress=progress,
+        )
     detector.save(output)
     _tell_model(detector, output, as_json)
 
 
-@app.command()
+@app.command(short_help="Set the threshold anew from good images.")
 def calibrate(
     model: ModelIn,
     images: Images,
@@ -123,19 +180,22 @@ def calibrate(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set the threshold anew from good images that the model has not learned from. The graph is not touched."""
+    """Set the threshold anew from good images that the model has not learned from. The graph is not touched.
+
+    Folders and CSVs are read as by fit: of a category folder its train/good, of another one the images directly inside.
+    """
     from blemish.datasets import read_good
 
     detector = blemish.Detector.load(model)
     _require_writable(output or model)
-    paths = [path for source in images for path in (read_good(source) if _is_set(source) else [source])]
+    paths = [path for source in images for path in ([source] if _is_image(source) else read_good(source))]
     with _progress() as progress:
         detector = detector.calibrate(paths, alpha=alpha, progress=progress)
     detector.save(output or model)
     _tell_model(detector, output or model, as_json)
 
 
-@app.command()
+@app.command(short_help="Judge images: good or defective.")
 def inspect(
     model: ModelIn,
     images: Images,
@@ -160,10 +220,10 @@ def inspect(
     raise typer.Exit(2 if counts.failed else 1 if counts.defective else 0)
 
 
-@app.command()
+@app.command(short_help="Judge a model on images it has not seen.")
 def evaluate(
     model: ModelIn,
-    category_dir: Annotated[Path, typer.Argument(metavar="CATEGORY_DIR", help="Category folder in MVTec AD's layout.")],
+    category_dir: Annotated[Path, typer.Argument(metavar="CATEGORY", help="Folder in MVTec AD's layout, or CSV.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for a report with figures.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -185,7 +245,7 @@ def evaluate(
             _print(line)
 
 
-@app.command()
+@app.command(short_help="Rerun the paper.")
 def reproduce(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of categories in MVTec AD's layout.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables, figures and the report.")],
@@ -195,9 +255,10 @@ def reproduce(
     unknown: Annotated[str, typer.Option(help="Categories that only get a prototype; by default the paper's 4.")] = "",
     repeats: Annotated[int, typer.Option(help="Runs with different seeds; the paper's 3.")] = 3,
     epochs: Epochs = 40,
-    side: Side = 1024,
-    prototype: PrototypeKind = "location",
+    side: Side = _Side.WHOLE,
+    prototype: Prototype = _Prototype.LOCATION,
     seed: Seed = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Rerun the paper: both methods, both protocols, known and unknown categories; tables, figures, one HTML page.
 
@@ -212,22 +273,24 @@ def reproduce(
         unknown=_names(unknown) or (() if known else PAPER_UNKNOWN),
         repeats=repeats,
         epochs=epochs,
-        side=side,
-        prototype=prototype,
+        side=int(side),
+        prototype=prototype.value,
         seed=seed,
     )
     _require_folder(output)
     with _progress() as progress:
         page = rerun(data, settings, output, progress)
-    _say.print(f"Report: {page}")
+    tables = {"aurocs": "aurocs.csv", "tables": "tables.md", "scores": "scores.csv"}
+    _tell_page(page, as_json, **{name: str(output / file) for name, file in tables.items()})
 
 
-@app.command()
+@app.command(short_help="Draw surfaces and defects, learn, inspect, report.")
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for images, models and the report.")] = Path(
         "demo"
     ),
     seed: Seed = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Draw surfaces and defects, learn, inspect, evaluate and write a report: about two minutes, no downloads."""
     from blemish.demo import run_demo
@@ -235,7 +298,7 @@ def demo(
     _require_folder(output)
     with _progress() as progress:
         page = run_demo(output, seed, progress)
-    _say.print(f"Report: {page}")
+    _tell_page(page, as_json)
 
 
 @app.callback(invoke_without_command=True)
@@ -261,12 +324,12 @@ class _Bars:
         if not _say.is_terminal:
             if time.monotonic() - self._line_at > self._LINE_EVERY_S:
                 self._line_at = time.monotonic()
-                _say.print(f"{stage}: {done} of {total} {note}", markup=False)
+                _say.print(f"{stage}: {done} of {total} {note}")
             return
         if stage not in self._tasks:
             for task in self._tasks.values():  # one bar at a time: what is finished has scrolled out of interest
                 self._bars.update(task, visible=False)
-            self._tasks[stage] = self._bars.add_task(stage, total=total)
+            self._tasks[stage] = self._bars.add_task(stage, total=total, note="")
         self._bars.update(self._tasks[stage], completed=done, total=total, note=note)
 
 
@@ -281,20 +344,26 @@ def _progress() -> Iterator[_Bars]:
         TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    with RichProgress(*columns, console=_say, transient=True, disable=not _say.is_terminal) as bars:
+    with RichProgress(
+        *columns,
+        console=_say,
+        transient=True,
+        disable=not _say.is_terminal,
+        redirect_stdout=sys.stdout.isatty(),  # rows on the same terminal go above the bar; those for a file stay there
+    ) as bars:
         yield _Bars(bars)
 
 
-def _is_set(source: Path) -> bool:
-    """Say whether a path names a set of images (a folder, a CSV) and not an image."""
-    return source.suffix.lower() not in IMAGE_SUFFIXES
+def _is_image(source: Path) -> bool:
+    """Say whether a path names one image and not a set of them (a folder, a CSV)."""
+    return source.is_file() and source.suffix.lower() != ".csv"
 
 
 def _require_writable(output: Path) -> None:
     """Refuse a file that cannot be written before the work starts, not after."""
     if output.is_dir():
         raise OutputError(f"{output} is a folder; expected the name of a .blemish file to write.")
-    _require_folder(output.parent)
+    _require_folder(Path(os.path.realpath(output)).parent)  # of a link, where it leads to
 
 
 def _require_folder(folder: Path) -> None:
@@ -316,15 +385,22 @@ def _tell_model(detector: blemish.Detector, output: Path, as_json: bool) -> None
     _say.print(promise(threshold))
 
 
+def _tell_page(page: Path, as_json: bool, **others: str) -> None:
+    if as_json:
+        _print_json({"report": str(page), **others})
+    else:
+        _say.print(f"Report: {page}")
+
+
 def _print_row(record: dict[str, Any]) -> None:
     if record["verdict"] == "error":
-        _print(f"error      {'':>9}  {record['path']}: {record['reason']}")
+        _print(f"error      {'':>9}  {record['reason']}")  # it names the file
     else:
         _print(f"{record['verdict']:9}  {record['score']:9.4f}  {record['path']}")
 
 
 def _print_json(record: dict[str, Any]) -> None:
-    _print(json.dumps(record, ensure_ascii=False))
+    _print(json.dumps(record))  # in ASCII, so that it is JSON in every encoding
 
 
 def _print(line: str) -> None:
@@ -341,17 +417,20 @@ def _names(text: str) -> tuple[str, ...]:
 
 def main() -> None:
     """Run the command line; an error becomes one message and exit code 2, never 1, which means a defective part."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files that the terminal has no letters for
     try:
         app()
     except BlemishError as error:
         _fail(str(error))
-    except ModuleNotFoundError as error:
-        _fail(str(MissingExtraError.of(error)))
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRA:
+            _fail(str(MissingExtraError.of(error)))
         traceback.print_exc()
         _fail("this is a fault of Blemish, not yours. Please report it with the lines above.")
 
 
 def _fail(message: str) -> NoReturn:
-    _say.print(f"blemish: {message}", markup=False, style="red")
+    _say.print(f"blemish: {message}", style="red")
     sys.exit(2)

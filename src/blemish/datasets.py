@@ -1,7 +1,7 @@
 """List the images of a data set, and say what each one is; nothing is decoded here.
 
-In comes a folder in MVTec AD's layout, a plain folder of good images, or a CSV; out come paths or `Sample` records,
-always in the same order. Names of folders are compared whole, never as parts of a path: ``/home/badger/parts`` is no
+In comes a folder in MVTec AD's layout, a plain folder of images, or a CSV; out come paths or `Sample` records, always
+in the same order. Names of folders are compared whole, never as parts of a path: ``/home/badger/parts`` is no
 folder of bad parts.
 
     <category>/train/good/*                               what a detector learns from
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,13 +95,39 @@ def find_categories(root: Path | str) -> dict[str, Path]:
     return categories
 
 
-def read_category(folder: Path | str) -> list[Sample]:
-    """List a category in MVTec AD's layout: good training images, then test images by defect type.
+def category_name(source: Path | str) -> str:
+    """Name the category of what `read_good` takes.
+
+    Returns:
+        Of a CSV the one category it names, or its stem if there are several; otherwise the name of the folder. Folders
+        called ``good`` are named after what they are the good images of: ``bottle/train/good`` and ``bottle/good`` are
+        of category ``bottle``.
 
     Raises:
-        DatasetError: the folder has no images in ``train/good``.
+        DatasetError: the CSV cannot be read.
     """
-    folder = Path(folder)
+    source = Path(source)
+    if _is_csv(source):
+        categories = {sample.category for sample in read_csv(source)}
+        return categories.pop() if len(categories) == 1 else source.stem
+    folder = source.resolve()
+    if folder.name == GOOD and not (folder / "train" / GOOD).is_dir():
+        folder = folder.parent.parent if folder.parent.name in ("train", "test") else folder.parent
+    return folder.name
+
+
+def read_category(source: Path | str) -> list[Sample]:
+    """List a category: good training images, then test images by defect type.
+
+    Args:
+        source: a folder in MVTec AD's layout, or a ``.csv`` as `read_csv` takes it, whose order is kept.
+
+    Raises:
+        DatasetError: the folder has no images in ``train/good``, or the CSV names more than one category.
+    """
+    folder = Path(source)
+    if _is_csv(folder):
+        return _samples_of_one_category(folder)
     category = folder.resolve().name
     train_dir, test_dir = folder / "train" / GOOD, folder / "test"
     if not train_dir.is_dir():
@@ -125,7 +152,7 @@ def read_good(source: Path | str) -> list[Path]:
         DatasetError: there are no images, or the folder's name, place or sub-folders speak of defects.
     """
     source = Path(source)
-    if source.suffix.lower() == ".csv" and source.is_file():
+    if _is_csv(source):
         return _good_of_csv(source)
     folder = source / "train" / GOOD if (source / "train" / GOOD).is_dir() else source
     _refuse_defects(folder)
@@ -163,14 +190,17 @@ def read_csv(path: Path | str) -> list[Sample]:
 
 
 def list_images(source: Path | str) -> list[Path]:
-    """List what is to be inspected: a file itself, or all images in a folder and below, sorted.
+    """List what is to be inspected: a file itself, the images of a CSV, or all images in a folder and below, sorted.
 
-    The masks of a category folder in MVTec AD's layout are none of them.
+    Links to folders are followed; a folder that can be reached in several ways is listed once. The masks of a category
+    folder in MVTec AD's layout are not listed.
 
     Raises:
-        DatasetError: there is no such file or folder, or no image in it.
+        DatasetError: there is no such file or folder, no image in it, or the CSV is wrong.
     """
     source = Path(source)
+    if _is_csv(source):
+        return [sample.path for sample in read_csv(source)]
     if source.is_file():
         return [source]
     return _images_or_error(source, recursive=True)
@@ -238,13 +268,24 @@ def _is_defect_type(folder: Path) -> bool:
     return any((category / sign).is_dir() for sign in ("train", f"test/{GOOD}", "ground_truth"))
 
 
-def _good_of_csv(path: Path) -> list[Path]:
-    samples = [sample for sample in read_csv(path) if sample.split == "train"]
+def _is_csv(source: Path) -> bool:
+    return source.suffix.lower() == ".csv" and source.is_file()
+
+
+def _samples_of_one_category(path: Path) -> list[Sample]:
+    samples = read_csv(path)
     categories = sorted({sample.category for sample in samples})
-    if len(categories) != 1:
-        found = f"{len(categories)} categories ({', '.join(categories)})" if categories else "no good training image"
-        raise DatasetError(f"'{path}' names {found}; expected the good images of one category. Make a CSV for each.")
-    return [sample.path for sample in samples]
+    if len(categories) > 1:
+        found = f"{len(categories)} categories ({', '.join(categories)})"
+        raise DatasetError(f"'{path}' names {found}; expected the images of one category. Make a CSV for each.")
+    return samples
+
+
+def _good_of_csv(path: Path) -> list[Path]:
+    paths = [sample.path for sample in _samples_of_one_category(path) if sample.split == "train"]
+    if not paths:
+        raise DatasetError(f"'{path}' names no good training image. Put good images into split 'train'.")
+    return paths
 
 
 def _samples(csv_path: Path, reader: csv.DictReader[str]) -> list[Sample]:
@@ -294,12 +335,21 @@ def _images_or_error(folder: Path, recursive: bool = False) -> list[Path]:
     return images
 
 
-def _images_below(folder: Path) -> Iterator[Path]:
-    yield from _images(folder)
-    for inner in _folders(folder):
-        is_masks = inner.name == "ground_truth" and (folder / "test").is_dir()
-        if not is_masks and not inner.is_symlink():  # a link may lead back to here
-            yield from _images_below(inner)
+def _images_below(top: Path) -> Iterator[Path]:
+    waiting, seen = deque([top]), set[Path]()  # the real places seen: links may lead in circles
+    while waiting:
+        folder = waiting.popleft()
+        if folder.resolve() in seen:
+            continue
+        seen.add(folder.resolve())
+        yield from _images(folder)
+        for inner in _folders(folder):
+            if inner.name == "ground_truth" and (folder / "test").is_dir():
+                continue  # masks
+            if inner.is_symlink():
+                waiting.append(inner)  # last, so that a folder goes by its own name where it has one below the top
+            else:
+                waiting.appendleft(inner)
 
 
 def _images(folder: Path) -> list[Path]:
@@ -314,6 +364,8 @@ def _entries(folder: Path) -> list[Path]:
     """List what a folder holds, sorted and without hidden files, to which macOS adds one per image."""
     try:
         return sorted(item for item in folder.iterdir() if not item.name.startswith("."))
+    except FileNotFoundError:
+        raise DatasetError(f"there is no file or folder '{folder}'. Check the path.") from None
     except OSError as error:
         raise DatasetError(
             f"'{folder}' cannot be listed ({error.strerror}). Expected a folder; check the path."

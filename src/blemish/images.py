@@ -11,6 +11,7 @@ Pillow alone opens files, because it notices truncated ones; OpenCV would return
 from __future__ import annotations
 
 import io
+import os
 import secrets
 import sys
 import threading
@@ -160,11 +161,6 @@ def resize(array: FloatArray, height: int, width: int) -> FloatArray:
     return np.asarray(cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
-def encode_png(array: NDArray[Any]) -> bytes:
-    """Encode ``(H, W)`` or ``(H, W, 3)`` RGB uint8 as the bytes of a PNG file."""
-    return _encode(array, ".png")
-
-
 def write_image(path: Path | str, array: NDArray[Any]) -> None:
     """Write a picture in the format that the path's suffix names; the file appears whole or not at all.
 
@@ -189,16 +185,18 @@ def write_image(path: Path | str, array: NDArray[Any]) -> None:
 def write_bytes(path: Path | str, data: bytes) -> None:
     """Write a file so that it appears whole or not at all, even when the program is killed meanwhile.
 
+    A link stays a link: the file it leads to is written.
+
     Raises:
         OutputError: the folder or disk refuses; a file that was there before is untouched.
     """
-    path = Path(path)
-    draft = path.with_name(f".{secrets.token_hex(8)}.tmp")  # beside the target: a rename is atomic only on one disk
+    target = Path(os.path.realpath(path))  # Path.resolve raises what is no OSError for links in a circle
+    draft = target.with_name(f".{secrets.token_hex(8)}.tmp")  # beside the target: renames are atomic on one disk only
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             draft.write_bytes(data)
-            draft.replace(path)
+            draft.replace(target)
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:

@@ -75,7 +75,7 @@ def evaluate(detector: Detector, category_dir: Path | str, *, progress: Progress
 
     Args:
         detector: to be judged.
-        category_dir: folder in MVTec AD's layout.
+        category_dir: folder in MVTec AD's layout, or a CSV of one category.
         progress: told after every image.
 
     Returns:

@@ -19,7 +19,7 @@ import onnxruntime
 import torch
 
 import blemish
-from blemish.datasets import content_hash, read_category, read_good, split_good
+from blemish.datasets import category_name, content_hash, read_category, read_good, split_good
 from blemish.detection.decision import require_alpha
 from blemish.detection.detector import Detector
 from blemish.detection.model_file import HELD_OUT, LEARNED, Description, Model
@@ -74,8 +74,8 @@ def fit(
         epochs: passes over the images; 40 in the paper.
         alpha: accepted false-alarm rate; the threshold is set for it on a fifth of the images, kept out of training.
         seed: of everything random; the same seed gives the same weights on a CPU.
-        half: learn from a random half of all good images of a category folder, as in the paper (sec. III), and leave
-            the other half for `evaluate`.
+        half: learn from a random half of all good images of a category folder (or CSV), as in the paper (sec. III), and
+            leave the other half for `evaluate`.
         checkpoint_path: where an unfinished run is kept and taken up again; None: nowhere.
         progress: told after every step.
 
@@ -306,10 +306,6 @@ def _half_of(good: Path | str | Sequence[Path], seed: int) -> list[Path]:
 
 
 def _category_name(good: Path | str | Sequence[Path]) -> str:
-    """Name the category after the folder of its images, or after the category folder in MVTec AD's layout."""
-    if not isinstance(good, (Path, str)):
-        return Path(good[0]).resolve().parent.name if good else ""
-    source = Path(good).resolve()
-    if (source.parent.name, source.name) == ("train", "good"):
-        return source.parent.parent.name
-    return source.stem if source.is_file() else source.name
+    if isinstance(good, (Path, str)):
+        return category_name(Path(good))
+    return category_name(Path(good[0]).parent) if good else ""

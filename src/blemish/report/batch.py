@@ -37,7 +37,7 @@ def inspect_batch(
 
     Args:
         detector: makes the verdicts.
-        sources: image files and folders of images, in the order they are inspected.
+        sources: image files, folders of images and CSVs, in the order they are inspected.
         output: folder for tables, overlays and the report (see `report.writer`); None: nothing is written.
         tell: called with the record of each image as plain data; one that failed has verdict "error" and a reason, and
             so has a source that does not exist or holds no images.
