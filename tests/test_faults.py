@@ -1,7 +1,6 @@
 """Whatever a user hands us ends in a result or a clear error; and what was there before is still there."""
 
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,8 @@ import pytest
 from blemish import Detector, fit
 from blemish.errors import DatasetError, ImageError, ModelFileError, OutputError
 from blemish.images import write_image
+
+resource = pytest.importorskip("resource", reason="only POSIX systems can limit a process's files")
 
 
 def blemish(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
