@@ -104,7 +104,7 @@ def measure(repeats: int) -> dict[str, object]:
     batch_size = TrainingSettings().batch_size
     rng = np.random.default_rng(0)
     a, b = rng.random((2, MATRIX, MATRIX), dtype=np.float32)
-    source = np.zeros(COPY_BYTES, dtype=np.uint8)
+    source = np.ones(COPY_BYTES, dtype=np.uint8)  # zeros would be one page of memory, read again and again
     target = np.empty_like(source)
     network = TripletNetwork(torch.Generator().manual_seed(0)).eval()
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode(mode=False):
