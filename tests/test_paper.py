@@ -112,8 +112,8 @@ def test_both_tables_fill_the_same_cells():
 @each_table
 def test_results_carry_every_cell_and_whether_the_category_is_known(table):
     results = table.results()
-    assert {(r.category, r.defect_type): r.mean for r in results} == {
-        (category, name): value for category, row in table.cells.items() for name, value in row.items()
+    assert {(r.category, r.defect_type): r.values for r in results} == {
+        (category, name): (value,) for category, row in table.cells.items() for name, value in row.items()
     }
     assert {r.category for r in results if not r.known} == set(PAPER_UNKNOWN)
 
