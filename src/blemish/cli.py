@@ -379,7 +379,9 @@ def _require_folder(folder: Path) -> None:
 def _tell_model(detector: blemish.Detector, output: Path, as_json: bool) -> None:
     about, threshold = detector.description, detector.threshold
     if as_json:
-        _print_json({"path": str(output), **asdict(about), "provenance": about.provenance["made"]})
+        record = asdict(about)
+        provenance = record.pop("provenance")  # the hash of every image would drown the rest
+        _print_json({"path": str(output), **record, "made": provenance["made"]})
         return
     _print(f"{output}: {about.category}, {about.method}, threshold {threshold.value:.4g}")
     _say.print(promise(threshold))
