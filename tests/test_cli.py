@@ -14,8 +14,9 @@ from blemish.cli import app, main
 from blemish.detection.detector import Detector
 from blemish.errors import BlemishError
 from blemish.images import write_image
-from blemish.learning.fit import METHODS, SIDES
+from blemish.learning.fit import METHODS
 from blemish.learning.reference import Prototype
+from blemish.learning.triplets import PAPER_SCALES
 
 COMMANDS = ("fit", "enroll", "calibrate", "inspect", "evaluate", "reproduce", "demo")
 
@@ -57,7 +58,7 @@ def test_the_help_describes_every_command_in_a_whole_sentence() -> None:
 def test_the_choices_are_those_of_the_library() -> None:
     assert {each.value for each in cli._Method} == set(METHODS)
     assert {each.value for each in cli._Prototype} == {each.value for each in Prototype}
-    assert {int(each) for each in cli._Side} == set(SIDES)
+    assert {int(each) for each in cli._Side} == set(PAPER_SCALES)
 
 
 def test_version() -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from blemish.datasets import content_hash
 from blemish.detection.decision import conformal_threshold, decide
-from blemish.detection.model_file import HELD_OUT, LEARNED, Description, Model, read_model, write_model
+from blemish.detection.model_file import HELD_OUT, Description, Model, read_model, write_model
 from blemish.detection.regions import find_regions
 from blemish.detection.runtime import Distances, Runtime
 from blemish.detection.scoring import Geometry, anomaly_map
@@ -110,12 +110,12 @@ class Detector:
             DatasetError: the model has learned from some of the files; on them it scores too well to promise anything.
             ImageError: an image cannot be used. SettingError: alpha is out of range, or there are no images.
         """
-        good = _different(good)
-        provenance = self._provenance_with(good)
+        images = _by_content(good)
+        provenance = self._provenance_with(images)
         scores = []
-        for done, image in enumerate(good, start=1):
+        for done, image in enumerate(images.values(), start=1):
             scores.append(self._measure(_read(image)).max_distance)
-            progress("setting the threshold", done, len(good))
+            progress("setting the threshold", done, len(images))
         threshold = conformal_threshold(scores, alpha)
         change = {
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -129,19 +129,18 @@ class Detector:
         description = replace(self.description, threshold=threshold, provenance=provenance, history=history)
         return Detector(replace(self.model, description=description))
 
-    def _provenance_with(self, held_out: Sequence[ImageSource]) -> dict[str, Any]:
+    def _provenance_with(self, held_out: dict[str, ImageSource]) -> dict[str, Any]:
         """Note which files set the threshold; refuse those that were learned from."""
-        images = self.description.provenance["images"]
-        learned = {sha for part in images.values() for sha, role in part.items() if role == LEARNED}
-        files = {content_hash(Path(image)): image for image in held_out if isinstance(image, (Path, str))}
-        if known := learned & set(files):
+        about = self.description
+        if known := about.learned & set(held_out):
             raise DatasetError(
                 f"The model has learned from {len(known)} of these {len(held_out)} images, such as "
-                f"{files[min(known)]}. Expected good images that took no part in `fit`: give others."
+                f"{held_out[min(known)]}. Expected good images that took no part in `fit`: give others."
             )
-        category = self.description.category
-        noted = {**images.get(category, {}), **dict.fromkeys(files, HELD_OUT)}
-        return {**self.description.provenance, "images": {**images, category: noted}}
+        files = [content for content, image in held_out.items() if isinstance(image, (Path, str))]
+        images = about.provenance["images"]
+        noted = {**images.get(about.category, {}), **dict.fromkeys(files, HELD_OUT)}
+        return {**about.provenance, "images": {**images, about.category: noted}}
 
     def _measure(self, pixels: FloatArray) -> Distances:
         side = self.description.side
@@ -152,13 +151,13 @@ class Detector:
         return Geometry(about.patch_size, about.stride, scale_y=height / about.side, scale_x=width / about.side)
 
 
-def _different(images: Sequence[ImageSource]) -> list[ImageSource]:
-    """Drop files whose content came before: what is counted twice would promise more than it can."""
+def _by_content(images: Sequence[ImageSource]) -> dict[str, ImageSource]:
+    """Key images by content, so that copies of a file drop out: counted twice they would promise more than they can."""
     by_content: dict[str, ImageSource] = {}
     for index, image in enumerate(images):
         key = content_hash(Path(image)) if isinstance(image, (Path, str)) else f"array {index}"
         by_content.setdefault(key, image)
-    return list(by_content.values())
+    return by_content
 
 
 def _read(image: ImageSource) -> FloatArray:

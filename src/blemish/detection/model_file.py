@@ -53,6 +53,17 @@ class Description:
     provenance: dict[str, Any]  # {"images": {category: {sha256: role}}, "made": {"when": time, program: version}}
     history: list[dict[str, Any]]  # what changed the threshold, oldest first
 
+    @property
+    def seen(self) -> frozenset[str]:
+        """Content hashes of all images that the model was made from or that set its threshold."""
+        return frozenset(sha for part in self.provenance["images"].values() for sha in part)
+
+    @property
+    def learned(self) -> frozenset[str]:
+        """Content hashes of the images that network or prototype were made from."""
+        images = self.provenance["images"].values()
+        return frozenset(sha for part in images for sha, role in part.items() if role == LEARNED)
+
 
 @dataclass(frozen=True)
 class Model:

@@ -132,7 +132,7 @@ def evaluate(detector: Detector, category_dir: Path | str, *, progress: Progress
 
 def _unseen(detector: Detector, samples: Sequence[Sample]) -> list[Sample]:
     """Leave out good images the detector was made from; refuse where that is a defective one, or leaves too few."""
-    seen = {sha for part in detector.description.provenance["images"].values() for sha in part}
+    seen = detector.description.seen
     unseen = [sample for sample in samples if content_hash(sample.path) not in seen]
     if leaked := [sample.path for sample in samples if not sample.is_good and sample not in unseen]:
         raise DatasetError(

@@ -9,7 +9,7 @@ from pathlib import Path
 from blemish.evaluation.evaluate import Evaluation
 from blemish.evaluation.figures import scores_figure
 from blemish.evaluation.tables import to_csv
-from blemish.images import write_bytes, write_text
+from blemish.images import write_text
 from blemish.report import page
 
 SCORES_HEADERS = ("path", "category", "defect_type", "max_distance", "mean_distance")
@@ -22,12 +22,8 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
         OutputError: the folder cannot be written.
     """
     rows = [tuple(str(getattr(sample, name)) for name in SCORES_HEADERS) for sample in evaluation.samples]
-    write_bytes(
-        folder / "scores.csv", to_csv(page.Table(SCORES_HEADERS, tuple(rows))).encode(errors="backslashreplace")
-    )
-    write_bytes(
-        folder / "evaluation.json", json.dumps(evaluation.to_dict(), indent=2).encode(errors="backslashreplace")
-    )
+    write_text(folder / "scores.csv", to_csv(page.Table(SCORES_HEADERS, tuple(rows))))
+    write_text(folder / "evaluation.json", json.dumps(evaluation.to_dict(), indent=2))
     html = page.render_document(f"Evaluation: {evaluation.category}", [evaluation_section(evaluation)])
     write_text(folder / "evaluation.html", html)
     return folder / "evaluation.html"

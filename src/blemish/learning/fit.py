@@ -34,7 +34,6 @@ from blemish.progress import Progress, silent
 from blemish.results import Threshold
 
 METHODS: Final = {"tayeh2020": "random_erasing", "staar2019": "gaussian_noise"}  # method -> what makes a negative
-SIDES: Final = tuple(PAPER_SCALES)  # the sizes images can be inspected at; the paper's is 1024
 DEFAULT_ALPHA: Final = 0.01
 _HELD_OUT: Final = 0.2  # share of the good images that set the threshold and are kept out of training
 _N_CHECKED: Final = 2  # images on which graph and PyTorch are compared
@@ -97,7 +96,7 @@ def fit(
     read_all(images.held_out)  # to fail now, not after training; those to learn from are read before training anyway
     pyramid = PatchPyramid([TrainingImage(path, images.category) for path in images.learned], scales, progress)
     network, summary = train(
-        pyramid, settings, run_id=run_id([images]), checkpoint_path=checkpoint_path, progress=progress
+        pyramid, settings, run_id=run_id(hashes), checkpoint_path=checkpoint_path, progress=progress
     )
     training = {**asdict(settings), "scales": scales, **asdict(summary)}
     return build_detector(
@@ -139,8 +138,7 @@ def enroll(
     about = trained.description
     require_alpha(alpha)
     seen = about.provenance["images"]
-    learned = frozenset(sha for part in seen.values() for sha, role in part.items() if role == LEARNED)
-    images = hold_out(_paths(good), category or _category_name(good), seed, learned)
+    images = hold_out(_paths(good), category or _category_name(good), seed, about.learned)
     ours = seen.get(images.category, {})
     still_learned = {sha: role for sha, role in ours.items() if role == LEARNED}  # whatever its role in this category
     hashes = {**seen, images.category: {**ours, **provenance([images])[images.category], **still_learned}}
@@ -261,7 +259,7 @@ def provenance(images: Sequence[GoodImages]) -> dict[str, dict[str, str]]:
     """Record which images were used for what.
 
     Returns:
-        Category -> {SHA-256 of the file: "learned" or "held out"}.
+        Category -> {SHA-256 of the file: "learned" or "held out"}, in the order of the images.
     """
     return {
         part.category: {
@@ -272,13 +270,16 @@ def provenance(images: Sequence[GoodImages]) -> dict[str, dict[str, str]]:
     }
 
 
-def run_id(images: Sequence[GoodImages]) -> str:
+def run_id(hashes: dict[str, dict[str, str]]) -> str:
     """Name a training run by what its result depends on beside the settings.
 
     That is the images it learns from, in their order, and the versions of Blemish and PyTorch. A checkpoint of a run
     with another name is never continued.
+
+    Args:
+        hashes: of the images of the run, from `provenance`.
     """
-    contents = [(part.category, [content_hash(path) for path in part.learned]) for part in images]
+    contents = [(name, [sha for sha, role in part.items() if role == LEARNED]) for name, part in hashes.items()]
     return hashlib.sha256(repr((contents, blemish.__version__, torch.__version__)).encode()).hexdigest()
 
 

@@ -7,6 +7,8 @@ threshold, and a defective one glows.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from blemish.results import FloatArray, Inspection, Region
 
 Picture = NDArray[np.uint8]  # (H, W, 3) RGB, or (H, W) grey
+_Sample = TypeVar("_Sample", np.uint8, np.float32)
 
 # As multiples of the threshold. The good parts it was taken from reach up to it, so colour begins only just below.
 _COLOURS_FROM = 0.25
@@ -85,13 +88,13 @@ def grey_picture(image: FloatArray) -> Picture:
     return np.rint(255 * stretched).astype(np.uint8)
 
 
-def shrink(picture: Picture, side: int) -> Picture:
-    """Shrink a picture to at most ``side`` pixels a side; a small one stays as it is."""
+def shrink(picture: NDArray[_Sample], side: int) -> NDArray[_Sample]:
+    """Shrink a picture, of any dtype, to at most ``side`` pixels a side; a small one stays as it is."""
     factor = side / max(picture.shape[:2])
     if factor >= 1:
         return picture
     height, width = (max(1, round(factor * length)) for length in picture.shape[:2])
-    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).astype(picture.dtype, copy=False)
 
 
 def encode_jpeg(picture: Picture, quality: int) -> bytes:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from blemish.errors import OutputError
-from blemish.images import write_bytes
+from blemish.images import write_bytes, write_text
 from blemish.report.overlay import encode_jpeg, grey_picture, overlay, shrink
 from blemish.report.page import Batch, Failure, Row, Thumbnails, render_page
 from blemish.results import Inspection, Threshold
@@ -153,7 +153,7 @@ class ResultWriter:
             finished=datetime.now().astimezone(),
             complete=complete,
         )
-        write_bytes(self._folder / REPORT, render_page(batch).encode("utf-8", "backslashreplace"))
+        write_text(self._folder / REPORT, render_page(batch))
 
 
 def _remove_earlier_run(folder: Path) -> None:

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
 import numpy as np
 
 from blemish.datasets import GOOD, Sample, content_hash, find_categories, read_category, split_good
@@ -40,6 +39,7 @@ from blemish.learning.network import TripletNetwork
 from blemish.learning.training import TrainingSettings, TrainingSummary, train
 from blemish.learning.triplets import PatchPyramid, TrainingImage, cut_triplets, plan_epoch
 from blemish.progress import Progress, silent
+from blemish.report.overlay import shrink
 from blemish.results import FloatArray, Threshold
 
 PROTOTYPE_IMAGES: Final = 100  # "a large amount of non-defective data" (sec. IV-E); more hardly move the mean
@@ -205,14 +205,15 @@ class _Run:
 
 def _finish(run: _Run) -> None:
     """Train the network of a run, or take it from its checkpoint, and score the categories that are not yet scored."""
-    network, summary = _train(run)
+    hashes = provenance([run.splits[name].good for name in run.settings.known])
+    network, summary = _train(run, hashes)
     for name in run.splits:
         if not run.scores_path(name).exists():
-            scores = _score_category(run, network, summary, name)
+            scores = _score_category(run, network, summary, hashes, name)
             write_text(run.scores_path(name), json.dumps(asdict(scores), indent=1))
 
 
-def _train(run: _Run) -> tuple[TripletNetwork, TrainingSummary]:
+def _train(run: _Run, hashes: dict[str, dict[str, str]]) -> tuple[TripletNetwork, TrainingSummary]:
     known = [run.splits[name].good for name in run.settings.known]
     images = [TrainingImage(path, part.category) for part in known for path in part.learned]
     pyramid = PatchPyramid(images, scales_for(run.settings.side), run.tell)
@@ -221,7 +222,7 @@ def _train(run: _Run) -> tuple[TripletNetwork, TrainingSummary]:
     network, summary = train(
         pyramid,
         run.training,
-        run_id=run_id(known),
+        run_id=run_id(hashes),
         checkpoint_path=run.out / "checkpoints" / f"{run.method}-{run.repeat}.checkpoint",
         progress=run.tell,
     )
@@ -230,7 +231,9 @@ def _train(run: _Run) -> tuple[TripletNetwork, TrainingSummary]:
     return network, summary
 
 
-def _score_category(run: _Run, network: TripletNetwork, summary: TrainingSummary, name: str) -> CategoryScores:
+def _score_category(
+    run: _Run, network: TripletNetwork, summary: TrainingSummary, hashes: dict[str, dict[str, str]], name: str
+) -> CategoryScores:
     """Make the detector of one category and score its test images."""
     split, settings = run.splits[name], run.settings
     learned = split.good.learned[:PROTOTYPE_IMAGES]
@@ -242,7 +245,7 @@ def _score_category(run: _Run, network: TripletNetwork, summary: TrainingSummary
         side=settings.side,
         alpha=settings.alpha,
         training={**asdict(run.training), **asdict(summary)},
-        hashes=provenance([run.splits[known].good for known in settings.known]),
+        hashes=hashes,
         progress=lambda stage, done, total, note="": run.tell(f"{name}, {stage}", done, total, note),
     )
     if run.repeat == 0:
@@ -281,24 +284,16 @@ def _keep_triplets(pyramid: PatchPyramid, settings: TrainingSettings, file: Path
 def _keep_maps(detector: Detector, split: _Split, file: Path) -> None:
     """Keep image, map and mask of the first good test image and the first of every defect type, for Figure 1."""
     first_of_type = {sample.defect_type: sample for sample in reversed(split.test)}
-    learned = [_small(read_image(path)) for path in split.good.learned[:_N_AVERAGED]]
+    learned = [shrink(read_image(path), PICTURE_SIDE) for path in split.good.learned[:_N_AVERAGED]]
     same_size = [resize(picture, *learned[0].shape) for picture in learned]
     arrays: dict[str, FloatArray] = {"mean of good": np.mean(same_size, axis=0, dtype=np.float32)}
     for defect_type, sample in sorted(first_of_type.items(), key=lambda item: (item[0] != GOOD, item[0])):
         found = detector.inspect(sample.path)
-        arrays[f"{defect_type}/image"] = _small(found.image)
-        arrays[f"{defect_type}/map"] = _small(found.anomaly_map)
+        arrays[f"{defect_type}/image"] = shrink(found.image, PICTURE_SIDE)
+        arrays[f"{defect_type}/map"] = shrink(found.anomaly_map, PICTURE_SIDE)
         if sample.mask_path is not None:
-            arrays[f"{defect_type}/mask"] = _small(read_mask(sample.mask_path).astype(np.float32))
+            arrays[f"{defect_type}/mask"] = shrink(read_mask(sample.mask_path).astype(np.float32), PICTURE_SIDE)
     _write_arrays(file, arrays)
-
-
-def _small(image: FloatArray) -> FloatArray:
-    """Shrink a picture to at most `PICTURE_SIDE` pixels a side, in proportion."""
-    height, width = image.shape
-    scale = min(PICTURE_SIDE / max(height, width), 1)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)
 
 
 def _write_arrays(file: Path, arrays: dict[str, FloatArray]) -> None:
