@@ -42,7 +42,7 @@ from blemish.progress import Progress, silent
 from blemish.report.overlay import shrink
 from blemish.results import FloatArray, Threshold
 
-PROTOTYPE_IMAGES: Final = 100  # "a large amount of non-defective data" (sec. IV-E); more hardly move the mean
+PROTOTYPE_IMAGES: Final = 100  # "a large amount of non-defective data" (sec. IV-E); that these are enough is assumed
 PICTURE_SIDE: Final = 256  # pixels a side of the pictures kept for the figures
 _N_TRIPLETS_SHOWN: Final = 8
 _N_AVERAGED: Final = 20  # good images behind the mean that Figure 1 shows
