@@ -26,11 +26,11 @@ import torch
 from blemish.detection.detector import Detector
 from blemish.drawing import SURFACES, draw_surface
 from blemish.images import prepare, write_image
-from blemish.learning.fit import GoodImages, build_detector
+from blemish.learning.assembly import GoodImages, Making, prototype_detector
 from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
 from blemish.learning.network import PATCH_SIZE, TripletNetwork
-from blemish.learning.reference import Prototype
-from blemish.learning.training import TrainingSettings
+from blemish.learning.reference import Reference
+from blemish.learning.triplets import PatchSettings
 
 SIDE = 1024
 MATRIX = 4096  # rows and columns of the matrices: large enough to show the machine's rate
@@ -86,22 +86,20 @@ def small_detector(folder: Path) -> tuple[Detector, Path]:
     paths = [folder / f"{index}.png" for index in range(3)]
     for path in paths:
         write_image(path, draw_surface(surface, rng, SIDE, SIDE))
-    detector = build_detector(
+    detector = prototype_detector(
         TripletNetwork(torch.Generator().manual_seed(0)).eval(),
         GoodImages("benchmark", tuple(paths[:2]), tuple(paths[2:])),
-        kind=Prototype.LOCATION,
-        method="tayeh2020",
+        kind=Reference.LOCATION,
         side=SIDE,
         alpha=0.5,
-        training={},
-        hashes={},
+        making=Making("tayeh2020", training={}, hashes={}),
     )
     return detector, paths[0]
 
 
 def measure(repeats: int) -> dict[str, object]:
     """Measure everything in one run."""
-    batch_size = TrainingSettings().batch_size
+    batch_size = PatchSettings().batch_size
     rng = np.random.default_rng(0)
     a, b = rng.random((2, MATRIX, MATRIX), dtype=np.float32)
     source = np.ones(COPY_BYTES, dtype=np.uint8)  # zeros would be one page of memory, read again and again

@@ -1,4 +1,4 @@
-"""What several tests share: a small trained detector, made once, and the real images where they are at hand."""
+"""What several tests share: small trained detectors, made once, and the real images where they are at hand."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -10,10 +10,11 @@ from blemish.datasets import read_good
 from blemish.detection.detector import Detector
 from blemish.drawing import FLAWS, SURFACES, draw_surface
 from blemish.images import write_image
-from blemish.learning.fit import build_detector, hold_out, provenance, scales_for
-from blemish.learning.reference import Prototype
-from blemish.learning.training import TrainingSettings, train
-from blemish.learning.triplets import PatchPyramid, TrainingImage
+from blemish.learning.assembly import Making, hold_out, prototype_detector, provenance
+from blemish.learning.fit import fit, scales_for
+from blemish.learning.reference import Reference
+from blemish.learning.training import train
+from blemish.learning.triplets import PatchPyramid, PatchSettings, PatchTriplets, TrainingImage
 
 SIDE = 128  # pixels a side at which the small detector works
 
@@ -38,22 +39,22 @@ def category_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def detector(category_dir: Path) -> Detector:
-    """A detector trained for some seconds on the drawn category."""
+    """A detector of the paper's method, trained for some seconds on the drawn category."""
     good = hold_out(read_good(category_dir), category_dir.name, seed=0)
     scales = scales_for(SIDE)
     pyramid = PatchPyramid([TrainingImage(path, good.category) for path in good.learned], scales)
-    settings = TrainingSettings(epochs=12, batch_size=16, learning_rate=1e-3)
-    network, summary = train(pyramid, settings)
-    return build_detector(
-        network,
-        good,
-        kind=Prototype.CATEGORY,
-        method="tayeh2020",
-        side=SIDE,
-        alpha=0.2,
-        training={**asdict(settings), "scales": scales, **asdict(summary)},
-        hashes=provenance([good]),
-    )
+    settings = PatchSettings(epochs=12, batch_size=16, learning_rate=1e-3)
+    learner = PatchTriplets(pyramid, settings)
+    summary = train(learner, n_steps=learner.n_steps)
+    training = {**asdict(settings), "scales": scales, **asdict(summary)}
+    making = Making("tayeh2020", training, provenance([good]))
+    return prototype_detector(learner.network, good, kind=Reference.CATEGORY, side=SIDE, alpha=0.2, making=making)
+
+
+@pytest.fixture(scope="session")
+def nearest_detector(category_dir: Path) -> Detector:
+    """A detector of our method, trained for some seconds on the same category."""
+    return fit(category_dir, steps=40, alpha=0.2)
 
 
 @pytest.fixture(scope="session")

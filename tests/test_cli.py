@@ -15,9 +15,11 @@ from blemish.detection.detector import Detector
 from blemish.errors import BlemishError
 from blemish.images import write_image
 from blemish.learning.fit import METHODS
-from blemish.learning.reference import Prototype
+from blemish.learning.reference import Reference
 from blemish.learning.triplets import PAPER_SCALES
 
+PAPER = ("--method", "tayeh2020", "--side", 128, "--epochs", 1)  # the shortest training of either kind
+NEAREST = ("--steps", 1)
 COMMANDS = ("fit", "enroll", "calibrate", "inspect", "evaluate", "reproduce", "demo")
 
 
@@ -57,7 +59,8 @@ def test_the_help_describes_every_command_in_a_whole_sentence() -> None:
 
 def test_the_choices_are_those_of_the_library() -> None:
     assert {each.value for each in cli._Method} == set(METHODS)
-    assert {each.value for each in cli._Prototype} == {each.value for each in Prototype}
+    assert {each.value for each in cli._Reference} == {"auto", *Reference}
+    assert {each.value for each in cli._PaperReference} == set(Reference)
     assert {int(each) for each in cli._Side} == set(PAPER_SCALES)
 
 
@@ -65,12 +68,34 @@ def test_version() -> None:
     assert run("--version").stdout.startswith("blemish 0.")
 
 
-def test_fit_writes_a_model_file_and_removes_its_checkpoint(category_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shortest", [PAPER, NEAREST])
+def test_fit_writes_a_model_file_and_removes_its_checkpoint(
+    category_dir: Path, tmp_path: Path, shortest: tuple[object, ...]
+) -> None:
     output = tmp_path / "a new folder" / "part ü.blemish"
-    result = run("fit", category_dir, "-o", output, "--side", 128, "--epochs", 1, "--json")
+    result = run("fit", category_dir, "-o", output, *shortest, "--json")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["category"] == "brushed metal"
     assert [path.name for path in output.parent.iterdir()] == ["part ü.blemish"]
+
+
+@pytest.mark.parametrize("command", ["fit", "enroll"])
+def test_what_was_chosen_for_the_images_is_said_before_the_promise(
+    nearest_detector: Detector, category_dir: Path, tmp_path: Path, command: str
+) -> None:
+    nearest_detector.save(tmp_path / "network.blemish")
+    options = NEAREST if command == "fit" else ("--network", tmp_path / "network.blemish")
+    arguments = (command, category_dir / "train" / "good", "-o", tmp_path / "m.blemish", *options)
+    told, as_json = run(*arguments), json.loads(run(*arguments, "--json").stdout)
+    (note,) = Detector.load(tmp_path / "m.blemish").description.notes
+    assert as_json["notes"] == [note]
+    assert told.stderr.index(note) < told.stderr.index("At most 1 in")
+    assert note not in told.stdout
+
+
+def test_the_reference_can_be_chosen(category_dir: Path, tmp_path: Path) -> None:
+    result = run("fit", category_dir, "-o", tmp_path / "m.blemish", *NEAREST, "--reference", "location", "--json")
+    assert json.loads(result.stdout)["reference"] == "location"
 
 
 def test_inspect_exits_0_for_good_1_for_defective_2_for_unreadable(
@@ -110,6 +135,9 @@ def test_enroll_and_evaluate(model_path: Path, category_dir: Path, tmp_path: Pat
     assert (found["n_good"], found["n_seen"], found["n_masks"]) == (8, 16, 6)
     assert [row["defect_type"] for row in found["types"]] == ["stain", "all"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"evaluation.html", "evaluation.json", "scores.csv"}
+    header, *rows = (tmp_path / "out" / "scores.csv").read_text().splitlines()
+    assert header == "path,category,defect_type,score,max_distance,mean_distance"
+    assert len(rows) == 8 + 6
 
 
 def test_calibrate_writes_in_place_by_default(model_path: Path, category_dir: Path, tmp_path: Path) -> None:
@@ -154,9 +182,20 @@ def test_a_model_that_saw_a_defective_image_is_not_judged_on_it(
 
 
 @pytest.mark.parametrize(
-    "wrong", [("--alpha", "5"), ("--seed", "-1"), ("--side", "100"), ("--prototype", "none"), ("--method", "tayeh")]
+    "wrong",
+    [
+        *(("--alpha", "5"), ("--seed", "-1"), ("--side", "100"), ("--reference", "none"), ("--method", "tayeh")),
+        *(
+            ("--steps", "0"),
+            ("--minutes", "0"),
+            ("--minutes", "1", "--steps", "1"),
+            ("--epochs", "1"),
+            ("--side", "128"),
+        ),
+        *(("--method", "tayeh2020", "--steps", "1"), ("--method", "staar2019", "--minutes", "1")),
+    ],
 )
-def test_wrong_settings_are_refused_before_any_work(category_dir: Path, tmp_path: Path, wrong: tuple[str, str]) -> None:
+def test_wrong_settings_are_refused_before_any_work(category_dir: Path, tmp_path: Path, wrong: tuple[str, ...]) -> None:
     result = run("fit", category_dir, "-o", tmp_path / "m.blemish", *wrong)
     assert result.exit_code != 0
     assert list(tmp_path.iterdir()) == []
@@ -185,12 +224,13 @@ def test_a_broken_held_out_image_is_named_before_training(category_dir: Path, tm
     assert not (tmp_path / "m.blemish.checkpoint").exists()
 
 
+@pytest.mark.parametrize("options", [("--method", "tayeh2020", "--side", 128, "--epochs", 3), ("--steps", 3)])
 def test_a_stopped_fit_leaves_a_model_but_does_not_succeed(
-    category_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    category_dir: Path, tmp_path: Path, options: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cli._Bars, "__call__", press_ctrl_c)
     output = tmp_path / "m.blemish"
-    result = run("fit", category_dir, "-o", output, "--side", 128, "--epochs", 3, "--json")
+    result = run("fit", category_dir, "-o", output, *options, "--json")
     assert result.exit_code == 130
     assert "Stopped early" in result.stderr
     assert json.loads(result.stdout)["training"]["interrupted"]

@@ -1,39 +1,141 @@
-"""Contracts that every synthetic defect keeps, and what the paper says of its own."""
+"""Contracts that every synthetic defect keeps, what the paper says of its own, and what counts as no defect."""
 
 import numpy as np
 import pytest
 
-from blemish.learning.defects import DEFECTS, ERASED_AREA, ERASED_ASPECT, Defect, random_erasing
+from blemish.drawing import SURFACES, draw_surface
+from blemish.learning.defects import (
+    DEFECTS,
+    ERASED_AREA,
+    ERASED_ASPECT,
+    LARGEST,
+    SMALLEST_PX,
+    STRUCTURAL,
+    SURFACE,
+    VISIBLE,
+    Defect,
+    Mask,
+    random_erasing,
+    vary_light,
+)
+from blemish.results import FloatArray
+
+N_SEEDS = 10
 
 
-def patch(seed: int = 0, shape: tuple[int, int] = (64, 64)) -> np.ndarray:
+def patch(seed: int = 0, shape: tuple[int, int] = (64, 64)) -> FloatArray:
     return np.random.default_rng(seed).random(shape, dtype=np.float32)
 
 
-@pytest.mark.parametrize("defect", DEFECTS.values(), ids=DEFECTS)
-class TestEveryDefect:
-    def test_keeps_shape_type_and_range(self, defect: Defect) -> None:
-        for seed in range(20):
-            image, mask = defect(patch(shape=(64, 48)), np.random.default_rng(seed))
-            assert image.shape == mask.shape == (64, 48)
+def surface(name: str) -> FloatArray:
+    rng = np.random.default_rng(0)
+    return draw_surface(SURFACES[name](rng), rng, 96, 112)
+
+
+IMAGES = {
+    "noise": patch(shape=(64, 48)),
+    "tiny": patch(shape=(32, 40)),
+    "odd": patch(shape=(67, 51)),
+    "black": np.zeros((64, 48), dtype=np.float32),
+    "white": np.ones((48, 64), dtype=np.float32),
+    "grey": np.full((64, 64), 0.5, dtype=np.float32),
+    "tiny and black": np.zeros((32, 40), dtype=np.float32),
+    "black and white": np.rint(patch()),
+    "fabric": surface("woven_fabric"),
+    "part": surface("cast_part"),
+}
+
+
+def draw(defect: Defect, good: FloatArray) -> list[tuple[FloatArray, Mask]]:
+    return [defect(good, np.random.default_rng(seed)) for seed in range(N_SEEDS)]
+
+
+@pytest.fixture(scope="module", params=DEFECTS.values(), ids=DEFECTS)
+def defect(request: pytest.FixtureRequest) -> Defect:
+    found: Defect = request.param
+    return found
+
+
+@pytest.fixture(scope="module", params=IMAGES.values(), ids=IMAGES)
+def good(request: pytest.FixtureRequest) -> FloatArray:
+    found: FloatArray = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def untouched(good: FloatArray) -> FloatArray:
+    return good.copy()
+
+
+@pytest.fixture(scope="module")
+def drawn(defect: Defect, good: FloatArray, untouched: FloatArray) -> list[tuple[FloatArray, Mask]]:
+    return draw(defect, good)
+
+
+class TestEveryDefectOnEveryImage:
+    def test_keeps_shape_and_type(self, drawn: list[tuple[FloatArray, Mask]], good: FloatArray) -> None:
+        for image, mask in drawn:
+            assert image.shape == mask.shape == good.shape
             assert (image.dtype, mask.dtype) == (np.float32, np.bool_)
+
+    def test_stays_within_black_and_white(self, drawn: list[tuple[FloatArray, Mask]]) -> None:
+        for image, _ in drawn:
             assert image.min() >= 0
             assert image.max() <= 1
 
-    def test_changes_something_and_only_under_the_mask(self, defect: Defect) -> None:
-        good = patch()
-        image, mask = defect(good, np.random.default_rng(1))
-        assert (image[mask] != good[mask]).any()
-        assert (image[~mask] == good[~mask]).all()
+    def test_marks_something_that_can_be_seen(self, drawn: list[tuple[FloatArray, Mask]], good: FloatArray) -> None:
+        for image, mask in drawn:
+            assert (np.abs(image - good)[mask] > VISIBLE).any()
 
-    def test_leaves_its_input_alone(self, defect: Defect) -> None:
-        good = patch()
-        defect(good, np.random.default_rng(2))
-        assert (good == patch()).all()
+    def test_changes_nothing_visibly_outside_its_mask(
+        self, drawn: list[tuple[FloatArray, Mask]], good: FloatArray
+    ) -> None:
+        for image, mask in drawn:
+            assert np.abs(image - good)[~mask].max(initial=0) <= VISIBLE
 
-    def test_same_seed_same_result(self, defect: Defect) -> None:
-        first, second = (defect(patch(), np.random.default_rng(5))[0] for _ in range(2))
-        assert (first == second).all()
+    def test_leaves_its_input_alone(
+        self, drawn: list[tuple[FloatArray, Mask]], good: FloatArray, untouched: FloatArray
+    ) -> None:
+        assert (good == untouched).all()
+
+    def test_same_seed_same_result(
+        self, drawn: list[tuple[FloatArray, Mask]], defect: Defect, good: FloatArray
+    ) -> None:
+        for (first, mask), (again, same_mask) in zip(drawn, draw(defect, good), strict=True):
+            assert (first == again).all()
+            assert (mask == same_mask).all()
+
+
+def test_other_seeds_give_other_defects(defect: Defect) -> None:
+    assert len({image.tobytes() for image, _ in draw(defect, patch())}) == N_SEEDS
+
+
+@pytest.mark.parametrize("family", [*STRUCTURAL, *SURFACE], ids=lambda family: family.__name__)
+def test_sizes_reach_from_small_to_large(family: Defect) -> None:
+    good = patch(shape=(256, 256))
+    areas = sorted(int(family(good, np.random.default_rng(seed))[1].sum()) for seed in range(60))
+    assert areas[3] <= 8 * SMALLEST_PX
+    assert areas[-3] >= 4 * areas[3]
+
+
+def test_each_doubling_of_size_has_its_share() -> None:
+    good = patch(shape=(256, 256))
+    areas = [
+        defect(good, np.random.default_rng([seed, index]))[1].sum()
+        for index, defect in enumerate((*STRUCTURAL, *SURFACE))
+        for seed in range(20)
+    ]
+    edges = 2.0 ** np.arange(np.log2(SMALLEST_PX), np.log2(LARGEST * good.size) + 1)
+    counts = np.histogram(areas, edges)[0]
+    assert counts.min() >= 0.02 * len(areas)
+
+
+def test_families_do_not_overlap() -> None:
+    assert not set(STRUCTURAL) & set(SURFACE)
+
+
+def test_families_are_known_by_their_names() -> None:
+    assert all(DEFECTS[defect.__name__] is defect for defect in (*STRUCTURAL, *SURFACE))
 
 
 def test_erased_rectangles_have_the_papers_area_and_aspect() -> None:
@@ -49,3 +151,47 @@ def test_erased_pixels_are_random_over_the_whole_range() -> None:
     image, mask = random_erasing(np.zeros((64, 64), dtype=np.float32), np.random.default_rng(0))
     assert np.unique(image[mask]).size > mask.sum() / 2
     assert image[mask].mean() == pytest.approx(0.5, abs=0.1)
+
+
+def without_light(lit: FloatArray, good: FloatArray) -> tuple[FloatArray, float]:
+    """Take gain, offset and slope out of a lit image by least squares; returns what is left, and the gain."""
+    rows, columns = np.mgrid[-1 : 1 : good.shape[0] * 1j, -1 : 1 : good.shape[1] * 1j]
+    terms = np.stack([good.ravel(), np.ones(good.size), rows.ravel(), columns.ravel()], axis=1)
+    solution = np.linalg.lstsq(terms, lit.ravel(), rcond=None)[0]
+    return (lit.ravel() - terms @ solution).reshape(good.shape), solution[0]
+
+
+class TestLight:
+    def test_marks_nothing(self) -> None:
+        for _, mask in draw(vary_light, patch()):
+            assert mask.dtype == np.bool_
+            assert not mask.any()
+
+    def test_changes_the_image(self) -> None:
+        for image, _ in draw(vary_light, patch()):
+            assert (image != patch()).mean() > 0.9
+
+    def test_keeps_shape_and_type(self) -> None:
+        good = patch(shape=(33, 50))
+        for image, _ in draw(vary_light, good):
+            assert (image.shape, image.dtype) == (good.shape, np.float32)
+
+    def test_leaves_its_input_alone(self) -> None:
+        good = patch()
+        for _ in draw(vary_light, good):
+            assert (good == patch()).all()
+
+    def test_same_seed_same_result(self) -> None:
+        first, again = (vary_light(patch(), np.random.default_rng(5))[0] for _ in range(2))
+        assert (first == again).all()
+
+    def test_is_a_gain_and_a_plane_and_a_noise_too_faint_for_a_defect(self) -> None:
+        for seed in range(50):
+            lit = vary_light(patch(), np.random.default_rng(seed))[0]
+            rest, gain = without_light(lit, patch())
+            assert rest.std() < VISIBLE
+            assert abs(gain - 1) < 0.1
+
+    def test_is_often_free_of_noise(self) -> None:
+        rests = [without_light(vary_light(patch(), np.random.default_rng(s))[0], patch())[0] for s in range(50)]
+        assert np.median([np.abs(rest).max() for rest in rests]) < 1e-5

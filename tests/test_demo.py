@@ -16,7 +16,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(demo, "_N_TRAIN", 6)
         patch.setattr(demo, "_N_TEST", 2)
         patch.setattr(demo, "_N_PER_FLAW", 1)
-        patch.setattr(demo, "_EPOCHS", 1)
+        patch.setattr(demo, "_STEPS", 1)
         demo.run_demo(folder)
     return folder
 

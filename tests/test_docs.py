@@ -13,7 +13,10 @@ import blemish
 from blemish.cli import app
 from blemish.detection.detector import Detector
 from blemish.detection.model_file import Description
-from blemish.learning.training import TrainingSettings, TrainingSummary
+from blemish.detection.preparation import Preparation
+from blemish.learning.nearest import NearestSettings
+from blemish.learning.training import TrainingSummary
+from blemish.learning.triplets import PatchSettings
 from blemish.report.writer import COLUMNS
 from blemish.results import Threshold
 
@@ -80,15 +83,21 @@ def test_every_public_name_is_in_the_documents(name: str) -> None:
     assert any(re.search(rf"\b{name}\b", page.read_text(encoding="utf-8")) for page in PAGES)
 
 
-@pytest.mark.parametrize("record", [Description, Threshold, TrainingSettings, TrainingSummary])
+@pytest.mark.parametrize(
+    "record", [Description, Preparation, Threshold, PatchSettings, NearestSettings, TrainingSummary]
+)
 def test_every_field_of_the_model_file_is_explained(record: type) -> None:
     rows = "\n".join(line for line in text_of("docs/model-file.md").splitlines() if line.startswith("|"))
     assert [item.name for item in fields(record) if f"`{item.name}`" not in rows] == []
 
 
+@pytest.mark.parametrize("made", ["detector", "nearest_detector"])
 def test_the_reader_in_the_documents_decides_as_blemish_does(
-    detector: Detector, model_path: Path, category_dir: Path
+    made: str, request: pytest.FixtureRequest, category_dir: Path, tmp_path: Path
 ) -> None:
+    detector: Detector = request.getfixturevalue(made)
+    model_path = tmp_path / "metal.blemish"
+    detector.save(model_path)
     code = re.search(r"```python\n(.+?)```", text_of("docs/model-file.md"), flags=re.DOTALL)
     assert code is not None
     names: dict[str, Any] = {}

@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "evaluation": _FOUNDATION | {"detection", "report"},
     "reproduction": _FOUNDATION | {"detection", "learning", "evaluation", "report"},
     "demo": _FOUNDATION | {"detection", "learning", "evaluation", "report", "drawing"},
-    "cli": _FOUNDATION | {"detection", "learning", "evaluation", "report", "reproduction", "demo", ""},
+    "contact_sheet": _FOUNDATION | {"learning"},
+    "cli": _FOUNDATION | {"detection", "learning", "evaluation", "report", "reproduction", "demo", "contact_sheet", ""},
     "": _FOUNDATION | {"detection", "learning", "evaluation"},
     "__main__": {"cli"},
 }

@@ -5,7 +5,7 @@ import math
 import os
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +13,29 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from blemish.detection.detector import Detector
 from blemish.detection.model_file import FORMAT, Description, Model, read_model, write_model
+from blemish.detection.preparation import Preparation
 from blemish.detection.runtime import Runtime
 from blemish.errors import ModelFileError, OutputError
 from blemish.results import Threshold
 
+# The two kinds of sizes and of grey ranges: the paper's squares, and an image's own size with one range for all.
+SQUARES = Preparation(
+    height=128, width=128, scale=1.0, black=None, white=None, multiple=1, patch_size=64, stride=2, centre=32.0
+)
+OWN_SIZE = Preparation(
+    height=None, width=None, scale=0.5, black=-0.1, white=0.9, multiple=4, patch_size=62, stride=4, centre=2.0
+)
 MODEL = Model(
     description=Description(
         category="plate ü",
         method="tayeh2020",
-        prototype="category",
-        side=128,
-        patch_size=64,
-        stride=2,
+        reference="category",
+        preparation=SQUARES,
         threshold=Threshold(value=0.25, alpha=0.05, promised_alpha=0.1, n_images=9),
         graph_difference=1e-6,
+        notes=["Ä note."],
         training={"epochs": 2},
         provenance={"images": {"plate": {"00ff": "learned"}}, "made": {"when": "2026-01-02T03:04:05+00:00"}},
         history=[],
@@ -44,10 +52,9 @@ WRONG_PROMISES: dict[str, list[object]] = {
 WRONG_FIELDS: dict[str, list[object]] = {
     "category": [None, 3, ["plate"]],
     "method": [None],
-    "prototype": [None],
-    "side": [0, -128, 128.0, "128", None, True, 63, 2**40],
-    "patch_size": [0, 64.5, 129, 1],
-    "stride": [0, -2, 65, [2]],
+    "reference": [None],
+    "preparation": [None, [], {}, 128],
+    "notes": [None, "a note", [1], {}],
     "graph_difference": ["small", math.nan],
     "training": [None, [], "long"],
     "provenance": [
@@ -59,6 +66,23 @@ WRONG_FIELDS: dict[str, list[object]] = {
         {"images": {"plate": ["00ff"]}, "made": {}},
     ],
     "history": [None, {}, ["calibrate"]],
+}
+WRONG_PREPARATIONS: dict[str, list[object]] = {
+    "height": [0, -128, 128.0, "128", None, True, 2**40],
+    "width": [0, -128, 128.0, "128", None, True, 2**40],
+    "scale": [0, -0.5, 1.5, "1", None, True, math.nan],
+    "black": [0.0, math.nan, "0"],
+    "white": [1.0, math.nan, "1"],
+    "multiple": [0, -1, 1.5, "1", None, True],
+    "patch_size": [0, -64, 64.5, "64", None, True, 1],
+    "stride": [0, -2, 2.0, "2", None, True, 65, [2]],
+    "centre": [0, -32, "32", None, True, 65, math.nan, math.inf],
+}
+WRONG_RANGES: dict[str, list[object]] = {  # where the size is the image's own, and the grey range one for all
+    "height": [128],
+    "width": [128],
+    "black": [None, 0.9, 1, "0", True, math.nan, -math.inf],
+    "white": [None, -0.1, -1, "1", True, math.nan, math.inf],
 }
 
 
@@ -186,6 +210,32 @@ def test_a_field_of_the_wrong_kind_is_refused(path: Path, name: str, value: obje
         read_model(path)
 
 
+@pytest.mark.parametrize(
+    ("preparation", "name", "value"),
+    [(SQUARES, *pair) for pair in pairs(WRONG_PREPARATIONS)] + [(OWN_SIZE, *pair) for pair in pairs(WRONG_RANGES)],
+)
+def test_a_preparation_that_makes_no_sense_is_refused(
+    path: Path, preparation: Preparation, name: str, value: object
+) -> None:
+    rewrite(path, edit_description(preparation={**asdict(preparation), name: value}), with_sums=True)
+    with pytest.raises(ModelFileError, match="does not fit"):
+        read_model(path)
+
+
+@pytest.mark.parametrize("name", [item.name for item in fields(Preparation)])
+def test_a_preparation_that_lacks_a_field_is_refused(path: Path, name: str) -> None:
+    rest = {key: value for key, value in asdict(SQUARES).items() if key != name}
+    rewrite(path, edit_description(preparation=rest), with_sums=True)
+    with pytest.raises(ModelFileError, match=f"does not fit.*{name}"):
+        read_model(path)
+
+
+@pytest.mark.parametrize("preparation", [SQUARES, OWN_SIZE])
+def test_every_kind_of_preparation_comes_back(path: Path, preparation: Preparation) -> None:
+    write_model(replace(MODEL, description=replace(MODEL.description, preparation=preparation)), path)
+    assert read_model(path).description.preparation == preparation
+
+
 def test_a_description_nested_too_deeply_is_refused(path: Path) -> None:
     rewrite(path, lambda parts: parts.update({"model.json": b"[" * 100_000}), with_sums=True)
     with pytest.raises(ModelFileError, match="does not fit"):
@@ -194,7 +244,8 @@ def test_a_description_nested_too_deeply_is_refused(path: Path) -> None:
 
 def test_unknown_fields_are_ignored(path: Path) -> None:
     threshold = {**asdict(MODEL.description.threshold), "colour": "red"}
-    rewrite(path, edit_description(threshold=threshold, maker="someone"), with_sums=True)
+    preparation = {**asdict(SQUARES), "lamp": "left"}
+    rewrite(path, edit_description(threshold=threshold, preparation=preparation, maker="someone"), with_sums=True)
     assert read_model(path).description == MODEL.description
 
 
@@ -242,14 +293,88 @@ def test_a_failed_write_keeps_what_was_there(path: Path, monkeypatch: pytest.Mon
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+# --- format 1 ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def old_path(detector: Detector, tmp_path: Path) -> Path:
+    """The file that Blemish 0.1 wrote for the small detector: other fields, and no score among the graph's outputs."""
+    about, prepared = detector.description, detector.description.preparation
+    assert prepared.height == prepared.width
+    description = {
+        "format": 1,
+        "category": about.category,
+        "method": about.method,
+        "prototype": about.reference,
+        "side": prepared.height,
+        "patch_size": prepared.patch_size,
+        "stride": prepared.stride,
+        "threshold": asdict(about.threshold),
+        "graph_difference": about.graph_difference,
+        "training": about.training,
+        "provenance": about.provenance,
+        "history": about.history,
+    }
+    graph = onnx.load_from_string(detector.model.graph)
+    (node,) = (node for node in graph.graph.node if "score" in node.output)
+    (output,) = (output for output in graph.graph.output if output.name == "score")
+    graph.graph.node.remove(node)
+    graph.graph.output.remove(output)
+    path = tmp_path / "old.blemish"
+    detector.save(path)
+    parts = {"model.json": json.dumps(description).encode(), "graph.onnx": graph.SerializeToString()}
+    rewrite(path, lambda written: written.update(parts), with_sums=True)
+    return path
+
+
+def test_a_file_of_format_1_scores_as_before(old_path: Path, detector: Detector, category_dir: Path) -> None:
+    old = Detector.load(old_path)
+    images = sorted((category_dir / "test").rglob("*.png"))
+    assert len(images) == 8 + 6
+    assert [old.inspect(image) for image in images] == [detector.inspect(image) for image in images]
+
+
+def test_a_file_of_format_1_says_the_same_in_the_fields_of_today(old_path: Path, model_path: Path) -> None:
+    old, new = read_model(old_path), read_model(model_path)
+    assert old.description == new.description
+    assert old.weights.keys() == new.weights.keys()
+    assert all((old.weights[name] == array).all() for name, array in new.weights.items())
+
+
+def test_a_file_of_format_1_can_be_calibrated_and_written_anew(
+    old_path: Path, tmp_path: Path, category_dir: Path
+) -> None:
+    good, stained = (category_dir / "test" / name for name in ("good", "stain"))
+    calibrated = Detector.load(old_path).calibrate(sorted(good.iterdir()), alpha=0.25)
+    calibrated.save(tmp_path / "new.blemish")
+    with zipfile.ZipFile(tmp_path / "new.blemish") as archive:
+        assert json.loads(archive.read("model.json"))["format"] == FORMAT
+    new = Detector.load(tmp_path / "new.blemish")
+    assert new.inspect(stained / "000.png") == calibrated.inspect(stained / "000.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    pairs({"side": [0, -128, 128.0, "128", True, 2**40], "patch_size": [0, 64.5, None, 1], "stride": [0, 65]}),
+)
+def test_a_field_of_format_1_of_the_wrong_kind_is_refused(old_path: Path, name: str, value: object) -> None:
+    rewrite(old_path, edit_description(**{name: value}), with_sums=True)
+    with pytest.raises(ModelFileError, match="does not fit"):
+        read_model(old_path)
+
+
 # --- the graph ---------------------------------------------------------------------------------------------------
 
 
-def make_graph(factor: float = 1, renamed: str = "") -> bytes:
-    """Write a graph whose distances are 4 x 4 pixels times a factor; one of its tensors may have another name."""
+def make_graph(factor: float = 1, renamed: str = "", *, with_score: bool = True) -> bytes:
+    """Write a graph whose distances are 4 x 4 pixels times a factor; one of its tensors may have another name.
+
+    Its score is the sum of all distances; graphs of format 1 have none.
+    """
     pixels, distance_map, maximum, mean = (
         "other" if name == renamed else name for name in ("pixels", "distance_map", "max_distance", "mean_distance")
     )
+    score = ["score"] if with_score else []
 
     def tensor(name: str, *shape: int | str) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
@@ -260,10 +385,11 @@ def make_graph(factor: float = 1, renamed: str = "") -> bytes:
             helper.make_node("Squeeze", ["scaled", "one"], [distance_map]),
             helper.make_node("ReduceMax", [distance_map, "map_axes"], [maximum], keepdims=0),
             helper.make_node("ReduceMean", [distance_map, "map_axes"], [mean], keepdims=0),
+            *(helper.make_node("ReduceSum", [distance_map, "map_axes"], [name], keepdims=0) for name in score),
         ],
         "graph",
         [tensor(pixels, "B", 1, "H", "W")],
-        [tensor(distance_map, "B", "h", "w"), tensor(maximum, "B"), tensor(mean, "B")],
+        [tensor(distance_map, "B", "h", "w"), *(tensor(name, "B") for name in (maximum, mean, *score))],
         [
             helper.make_tensor("factors", TensorProto.FLOAT, [4, 4], [factor] * 16),
             helper.make_tensor("one", TensorProto.INT64, [1], [1]),
@@ -278,7 +404,13 @@ def test_a_graph_gives_its_distances() -> None:
     image = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
     found = Runtime(make_graph(factor=2)).run(image)
     assert (found.distance_map == 2 * image).all()
-    assert (found.max_distance, found.mean_distance) == pytest.approx((2, 1))
+    assert (found.score, found.max_distance, found.mean_distance) == pytest.approx((16, 2, 1))
+
+
+def test_without_a_score_of_its_own_the_maximum_is_the_score() -> None:
+    image = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
+    found = Runtime(make_graph(with_score=False)).run(image)
+    assert (found.score, found.max_distance, found.mean_distance) == pytest.approx((1, 1, 0.5))
 
 
 @pytest.mark.parametrize("name", ["pixels", "distance_map", "max_distance", "mean_distance"])

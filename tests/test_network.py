@@ -12,8 +12,7 @@ from blemish.learning.network import (
     STRIDE,
     ResidualBlock,
     TripletNetwork,
-    network_from_arrays,
-    network_to_arrays,
+    weights_to_arrays,
 )
 
 
@@ -64,17 +63,17 @@ def test_same_seed_same_weights() -> None:
 
 
 def test_weights_survive_the_way_through_arrays(network: TripletNetwork) -> None:
-    copy = network_from_arrays(network_to_arrays(network)).state_dict()
+    copy = TripletNetwork.with_weights(weights_to_arrays(network)).state_dict()
     assert all(torch.equal(value, copy[name]) for name, value in network.state_dict().items())
 
 
 @pytest.mark.parametrize("spoil", ["drop", "reshape", "add"])
 def test_foreign_weights_are_refused(network: TripletNetwork, spoil: str) -> None:
-    arrays = network_to_arrays(network)
+    arrays = weights_to_arrays(network)
     name = next(iter(arrays))
     if spoil == "drop":
         del arrays[name]
     else:
         arrays["extra" if spoil == "add" else name] = np.zeros((2, 2), dtype=np.float32)
     with pytest.raises(ModelFileError, match="do not fit"):
-        network_from_arrays(arrays)
+        TripletNetwork.with_weights(arrays)

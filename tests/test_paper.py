@@ -69,8 +69,8 @@ def test_other_categories_and_other_folders_keep_their_names():
 
 def test_samples_are_renamed_or_left_out_and_good_ones_stay():
     folders = ["good", "broken_teeth", "split_teeth", "rough"]
-    samples = [ScoredSample(f"{name}.png", "zipper", name, 1.0, 0.5) for name in folders]
-    samples += [ScoredSample("color.png", "wood", "color", 1.0, 0.5)]
+    samples = [ScoredSample(f"{name}.png", "zipper", name, 1.0, 1.0, 0.5) for name in folders]
+    samples += [ScoredSample("color.png", "wood", "color", 1.0, 1.0, 0.5)]
     grouped = [(sample.path, sample.defect_type) for sample in group_as_paper(samples)]
     expected = ["good", "broken", "broken", "rough"]
     assert grouped == [(f"{name}.png", kind) for name, kind in zip(folders, expected, strict=True)]

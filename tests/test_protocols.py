@@ -20,8 +20,10 @@ from blemish.evaluation.protocols import (
 )
 
 
-def sample(defect_type, max_distance, mean_distance=0.0):
-    return ScoredSample("image.png", "tile", defect_type, float(max_distance), float(mean_distance))
+def sample(defect_type, max_distance, mean_distance=0.0, score=None):
+    """Make a sample whose score is the maximum distance, as in the paper's methods, unless it is given."""
+    score = max_distance if score is None else score
+    return ScoredSample("image.png", "tile", defect_type, float(score), float(max_distance), float(mean_distance))
 
 
 def cloud(defect_type, rng, n, centre, spread=1.0, scale=(1.0, 1.0)):
@@ -150,8 +152,15 @@ def test_honest_protocol_gives_all_defects_together():
     assert honest_protocol(samples)[ALL] == pytest.approx(1 / 3)
 
 
-def test_honest_protocol_judges_by_the_maximum_distance():
+def test_honest_protocol_judges_by_the_score_alone():
     assert honest_protocol([sample("good", 5, 1), sample("crack", 0, 2)])[ALL] == 0
+    assert honest_protocol([sample("good", 5, 3, score=1), sample("crack", 0, 2, score=2)])[ALL] == 1
+
+
+def test_paper_protocol_judges_by_maximum_and_mean_alone():
+    samples = cloud("good", np.random.default_rng(2), 20, (0, 0)) + cloud("crack", np.random.default_rng(3), 9, (1, 1))
+    turned = [replace(sample, score=-sample.score) for sample in samples]
+    assert paper_protocol(turned) == paper_protocol(samples)
 
 
 def test_honest_protocol_is_unmoved_by_other_defect_types():

@@ -1,6 +1,7 @@
 """The journey on real images: four categories as they come, at small size, in few steps. Quality is for benchmarks."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,12 +17,13 @@ def test_the_four_categories_are_found(real_data: Path) -> None:
     assert set(CATEGORIES) <= set(find_categories(real_data))
 
 
+@pytest.mark.parametrize("options", [{"steps": 2}, {"method": "tayeh2020", "side": 128, "epochs": 2}])
 @pytest.mark.parametrize("category", CATEGORIES)
-def test_fit_save_load_inspect(real_data: Path, tmp_path: Path, category: str) -> None:
+def test_fit_save_load_inspect(real_data: Path, tmp_path: Path, category: str, options: dict[str, Any]) -> None:
     samples = read_category(find_categories(real_data)[category])
     good = [sample.path for sample in samples if sample.is_good and sample.split == "train"][:12]
     defective = [sample.path for sample in samples if not sample.is_good][:2]
-    detector = fit(good, category=category, side=128, epochs=2, alpha=0.3)
+    detector = fit(good, category=category, alpha=0.3, **options)
     detector.save(tmp_path / "part.blemish")
     loaded = Detector.load(tmp_path / "part.blemish")
     for path in (*good[:2], *defective):
@@ -33,7 +35,7 @@ def test_fit_save_load_inspect(real_data: Path, tmp_path: Path, category: str) -
 def test_evaluate_judges_only_what_was_not_seen(real_data: Path) -> None:
     """metal_nut has no good test images: with half of the good ones left out, those are the judges."""
     folder = find_categories(real_data)["metal_nut"]
-    found = evaluate(fit(folder, half=True, side=128, epochs=1), folder)
+    found = evaluate(fit(folder, half=True, steps=1), folder)
     assert (found.n_good, found.n_seen) == (110, 110)
     assert {(row.defect_type, row.n_images) for row in found.types} == {("bent", 25), ("scratch", 23), ("all", 48)}
     assert found.pixel_auroc is None

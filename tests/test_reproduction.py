@@ -54,6 +54,13 @@ def test_both_methods_both_protocols_all_categories_and_repeats(out: Path) -> No
     assert {row["repeat"] for row in rows} == {"0", "1"}
 
 
+def test_every_score_is_listed_and_is_the_maximum_distance(out: Path) -> None:
+    with (out / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * 2 * 2 * (4 + 2 + 2)  # methods, repeats, categories; good, stain, pit
+    assert all(row["score"] == row["max_distance"] for row in rows)
+
+
 def test_half_of_the_good_images_is_judged_and_the_repeats_differ(data: Path, out: Path) -> None:
     results = score_everything(data, SETTINGS, out)
     for result in results:
@@ -117,7 +124,7 @@ def test_a_category_that_is_not_there_is_named(data: Path, tmp_path: Path) -> No
     "wrong",
     [
         *({"known": ()}, {"repeats": 0}, {"unknown": ("leather",)}),
-        *({"epochs": 0}, {"prototype": "none"}, {"side": 100}, {"alpha": 1.0}, {"seed": -1}),
+        *({"epochs": 0}, {"reference": "none"}, {"reference": "auto"}, {"side": 100}, {"alpha": 1.0}, {"seed": -1}),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, object]) -> None:

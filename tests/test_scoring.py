@@ -7,7 +7,7 @@ from blemish.detection import scoring
 from blemish.detection.regions import find_regions
 from blemish.detection.scoring import Geometry, anomaly_map
 
-SAME_SIZE = Geometry(patch_size=64, stride=2, scale_y=1, scale_x=1)
+SAME_SIZE = Geometry(centre=32, stride=2, scale_y=1, scale_x=1)
 
 
 def peak_at(i: int, j: int, shape: tuple[int, int] = (97, 97)) -> np.ndarray:
@@ -21,6 +21,12 @@ def test_a_cell_speaks_for_the_centre_of_its_patch() -> None:
     assert SAME_SIZE.column(5) == (10 + 10 + 63) / 2
 
 
+def test_a_cell_speaks_for_stride_pixels_around_its_centre() -> None:
+    padded = Geometry(centre=2, stride=4, scale_y=1, scale_x=0.5)
+    assert (padded.top(0), padded.top(1), padded.row(0)) == (0, 4, 1.5)
+    assert (padded.left(0), padded.left(1), padded.column(0)) == (0, 2, 0.5)
+
+
 def test_a_peak_stays_in_place() -> None:
     full = anomaly_map(peak_at(30, 50), SAME_SIZE, 256, 256)
     assert full.shape == (256, 256)
@@ -29,7 +35,7 @@ def test_a_peak_stays_in_place() -> None:
 
 
 def test_a_stretched_image_stretches_the_map() -> None:
-    geometry = Geometry(patch_size=64, stride=2, scale_y=0.5, scale_x=3)
+    geometry = Geometry(centre=32, stride=2, scale_y=0.5, scale_x=3)
     full = anomaly_map(peak_at(30, 50), geometry, 128, 768)
     y, x = np.argwhere(full == 1).mean(axis=0)
     assert (y, x) == pytest.approx((geometry.row(30), geometry.column(50)), abs=1)
@@ -42,7 +48,7 @@ def test_borders_continue_the_outermost_cells() -> None:
 
 @pytest.mark.parametrize("side", [256, 64, 20, 5])
 def test_a_smaller_image_keeps_every_peak(side: int) -> None:
-    geometry = Geometry(patch_size=64, stride=2, scale_y=side / 256, scale_x=side / 256)
+    geometry = Geometry(centre=32, stride=2, scale_y=side / 256, scale_x=side / 256)
     full = anomaly_map(peak_at(41, 17), geometry, side, side)
     assert full.max() == 1
 
@@ -84,7 +90,7 @@ def test_a_box_holds_every_pixel_that_its_cells_touch(
 ) -> None:
     distance_map = np.zeros((97, 97), dtype=np.float32)
     distance_map[10:20, 30:50] = 1
-    geometry = Geometry(patch_size=64, stride=2, scale_y=scale_y, scale_x=scale_x)
+    geometry = Geometry(centre=32, stride=2, scale_y=scale_y, scale_x=scale_x)
     (region,) = find_regions(distance_map, 0.5, geometry, round(256 * scale_y), round(256 * scale_x))
     top, left, height, width = box
     assert (region.top, region.left, region.height, region.width) == box
@@ -92,7 +98,7 @@ def test_a_box_holds_every_pixel_that_its_cells_touch(
 
 
 def test_a_cell_is_outlined_around_the_pixels_it_speaks_for() -> None:
-    geometry = Geometry(patch_size=64, stride=2, scale_y=4, scale_x=4)
+    geometry = Geometry(centre=32, stride=2, scale_y=4, scale_x=4)
     (region,) = find_regions(peak_at(0, 96), 0.5, geometry, 1024, 1024)
     assert (region.top, region.left, region.height, region.width) == (124, 892, 8, 8)
     assert set(region.contour) == {(124, 892), (124, 899), (131, 892), (131, 899)}
@@ -100,7 +106,7 @@ def test_a_cell_is_outlined_around_the_pixels_it_speaks_for() -> None:
 
 
 def test_an_image_of_one_pixel_has_a_region_of_one_pixel() -> None:
-    geometry = Geometry(patch_size=64, stride=2, scale_y=1 / 256, scale_x=1 / 256)
+    geometry = Geometry(centre=32, stride=2, scale_y=1 / 256, scale_x=1 / 256)
     (region,) = find_regions(np.ones((97, 97), dtype=np.float32), 0.5, geometry, 1, 1)
     assert (region.top, region.left, region.height, region.width, region.area_px) == (0, 0, 1, 1, 1)
     assert region.contour == ((0, 0),)
@@ -112,7 +118,7 @@ def test_cells_that_touch_at_a_corner_are_one_region() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(256, 256), (1, 1), (3, 900), (171, 333)])
 def test_contours_lie_inside_their_box_and_boxes_inside_the_image(height: int, width: int) -> None:
-    geometry = Geometry(patch_size=64, stride=2, scale_y=height / 256, scale_x=width / 256)
+    geometry = Geometry(centre=32, stride=2, scale_y=height / 256, scale_x=width / 256)
     distance_map = np.random.default_rng(2).random((97, 97), dtype=np.float32)
     for limit in (-1, 0.5, 0.8, 0.99):
         for region in find_regions(distance_map, limit, geometry, height, width):
@@ -125,7 +131,7 @@ def test_contours_lie_inside_their_box_and_boxes_inside_the_image(height: int, w
 
 @pytest.mark.parametrize(("height", "width"), [(3, 33_000), (33_000, 2)])
 def test_images_longer_than_opencv_can_resample_at_once(height: int, width: int) -> None:
-    geometry = Geometry(patch_size=64, stride=2, scale_y=height / 256, scale_x=width / 256)
+    geometry = Geometry(centre=32, stride=2, scale_y=height / 256, scale_x=width / 256)
     full = anomaly_map(peak_at(41, 17), geometry, height, width)
     assert full.shape == (height, width)
     y, x = np.argwhere(full == 1).mean(axis=0)
@@ -135,7 +141,7 @@ def test_images_longer_than_opencv_can_resample_at_once(height: int, width: int)
 @pytest.mark.parametrize("tile", [1, 7, 64, 255, 300])
 def test_the_map_does_not_depend_on_its_tiles(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     distance_map = np.random.default_rng(3).random((97, 97), dtype=np.float32)
-    geometry = Geometry(patch_size=64, stride=2, scale_y=301 / 256, scale_x=457 / 256)
+    geometry = Geometry(centre=32, stride=2, scale_y=301 / 256, scale_x=457 / 256)
     whole = anomaly_map(distance_map, geometry, 301, 457)
     monkeypatch.setattr(scoring, "_TILE", tile)
     assert (anomaly_map(distance_map, geometry, 301, 457) == whole).all()

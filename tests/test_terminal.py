@@ -54,9 +54,9 @@ def test_rows_on_the_terminal_are_whole_beside_the_bar(model_path: Path, categor
 def test_fit_draws_a_bar_with_the_time_left(category_dir: Path, tmp_path: Path) -> None:
     good = tmp_path / "parts"
     good.mkdir()
-    for path in sorted((category_dir / "train" / "good").iterdir())[:3]:
+    for path in sorted((category_dir / "train" / "good").iterdir())[:5]:
         (good / path.name).write_bytes(path.read_bytes())
-    code, shown = on_terminal("fit", good, "-o", tmp_path / "m.blemish", "--side", 128, "--epochs", 1)
+    code, shown = on_terminal("fit", good, "-o", tmp_path / "m.blemish", "--steps", 1)
     assert code == 0, shown
     assert (tmp_path / "m.blemish").exists()
     assert "training" in shown

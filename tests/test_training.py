@@ -11,10 +11,11 @@ import torch
 
 from blemish.errors import SettingError, TrainingError
 from blemish.images import write_image
-from blemish.learning.training import TrainingSettings, train
-from blemish.learning.triplets import PatchPyramid, TrainingImage
+from blemish.learning.training import TrainingSummary, train
+from blemish.learning.triplets import PatchPyramid, PatchSettings, PatchTriplets, TrainingImage
+from blemish.progress import Progress, silent
 
-SETTINGS = TrainingSettings(epochs=3, batch_size=8, learning_rate=1e-3)  # 3 images x 4 patches: 2 steps an epoch
+SETTINGS = PatchSettings(epochs=3, batch_size=8, learning_rate=1e-3)  # 3 images x 4 patches: 2 steps an epoch
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,20 @@ class StopAfter:
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def run(
+    pyramid: PatchPyramid,
+    settings: PatchSettings = SETTINGS,
+    *,
+    run_id: str = "",
+    checkpoint_path: Path | None = None,
+    progress: Progress = silent,
+) -> tuple[torch.nn.Module, TrainingSummary]:
+    """Train the paper's network for all its epochs."""
+    learner = PatchTriplets(pyramid, settings)
+    summary = train(learner, n_steps=learner.n_steps, run_id=run_id, checkpoint_path=checkpoint_path, progress=progress)
+    return learner.network, summary
+
+
 def weights(network: torch.nn.Module) -> list[torch.Tensor]:
     return list(network.state_dict().values())
 
@@ -50,21 +65,21 @@ def same(first: torch.nn.Module, second: torch.nn.Module) -> bool:
 
 
 def test_defaults_are_the_papers() -> None:
-    paper = TrainingSettings()
+    paper = PatchSettings()
     assert (paper.epochs, paper.batch_size, paper.learning_rate) == (40, 256, 1e-4)
     assert paper.defect == "random_erasing"
 
 
 def test_same_seed_same_weights_other_seed_other_weights(pyramid: PatchPyramid) -> None:
-    first, again = (train(pyramid, SETTINGS)[0] for _ in range(2))
-    other = train(pyramid, TrainingSettings(epochs=3, batch_size=8, learning_rate=1e-3, seed=1))[0]
+    first, again = (run(pyramid)[0] for _ in range(2))
+    other = run(pyramid, PatchSettings(epochs=3, batch_size=8, learning_rate=1e-3, seed=1))[0]
     assert same(first, again)
     assert not same(first, other)
 
 
 def test_the_generators_of_others_are_left_alone(pyramid: PatchPyramid) -> None:
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1]  # noqa: NPY002
-    train(pyramid, SETTINGS)
+    run(pyramid)
     assert torch.equal(torch_state, torch.get_rng_state())
     assert (numpy_state == np.random.get_state()[1]).all()  # noqa: NPY002
 
@@ -72,11 +87,11 @@ def test_the_generators_of_others_are_left_alone(pyramid: PatchPyramid) -> None:
 @pytest.mark.parametrize("stop_after", [1, 3, 5])
 def test_an_interrupted_run_resumes_to_the_same_weights(pyramid: PatchPyramid, tmp_path: Path, stop_after: int) -> None:
     checkpoint = tmp_path / "run.checkpoint"
-    whole, _ = train(pyramid, SETTINGS)
-    part, summary = train(pyramid, SETTINGS, checkpoint_path=checkpoint, progress=StopAfter(stop_after))
+    whole, _ = run(pyramid)
+    part, summary = run(pyramid, checkpoint_path=checkpoint, progress=StopAfter(stop_after))
     assert (summary.steps, summary.interrupted) == (stop_after, True)
     assert not same(part, whole)
-    resumed, summary = train(pyramid, SETTINGS, checkpoint_path=checkpoint)
+    resumed, summary = run(pyramid, checkpoint_path=checkpoint)
     assert (summary.steps, summary.interrupted) == (6, False)
     assert same(resumed, whole)
 
@@ -87,32 +102,30 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(
     monkeypatch.setattr("blemish.learning.training._CHECKPOINT_EVERY_S", 0.0)
     checkpoint = tmp_path / "run.checkpoint"
     with pytest.raises(SystemExit):
-        train(pyramid, SETTINGS, checkpoint_path=checkpoint, progress=StopAfter(4, SystemExit))
-    resumed, summary = train(pyramid, SETTINGS, checkpoint_path=checkpoint)
+        run(pyramid, checkpoint_path=checkpoint, progress=StopAfter(4, SystemExit))
+    resumed, summary = run(pyramid, checkpoint_path=checkpoint)
     assert summary.n_triplets == 36
-    assert same(resumed, train(pyramid, SETTINGS)[0])
+    assert same(resumed, run(pyramid)[0])
 
 
 def test_a_finished_run_is_not_trained_again(pyramid: PatchPyramid, tmp_path: Path) -> None:
     checkpoint = tmp_path / "run.checkpoint"
-    whole, _ = train(pyramid, SETTINGS, checkpoint_path=checkpoint)
+    whole, _ = run(pyramid, checkpoint_path=checkpoint)
     steps: list[int] = []
-    again, _ = train(
-        pyramid, SETTINGS, checkpoint_path=checkpoint, progress=lambda stage, done, total, note="": steps.append(done)
-    )
+    again, _ = run(pyramid, checkpoint_path=checkpoint, progress=lambda stage, done, total, note="": steps.append(done))
     assert same(whole, again)
     assert steps == []
 
 
 def test_ctrl_c_works_as_before_afterwards(pyramid: PatchPyramid) -> None:
     before = signal.getsignal(signal.SIGINT)
-    train(pyramid, SETTINGS, progress=StopAfter(2))
+    run(pyramid, progress=StopAfter(2))
     assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_training_works_outside_the_main_thread(pyramid: PatchPyramid) -> None:
     found: list[int] = []
-    thread = threading.Thread(target=lambda: found.append(train(pyramid, SETTINGS)[1].steps))
+    thread = threading.Thread(target=lambda: found.append(run(pyramid)[1].steps))
     thread.start()
     thread.join()
     assert found == [6]
@@ -120,28 +133,47 @@ def test_training_works_outside_the_main_thread(pyramid: PatchPyramid) -> None:
 
 def test_a_checkpoint_of_another_run_is_refused_and_kept(pyramid: PatchPyramid, tmp_path: Path) -> None:
     checkpoint = tmp_path / "run.checkpoint"
-    train(pyramid, SETTINGS, checkpoint_path=checkpoint, run_id="these images")
+    run(pyramid, checkpoint_path=checkpoint, run_id="these images")
     before = checkpoint.read_bytes()
     with pytest.raises(TrainingError, match="other images or settings"):
-        train(pyramid, SETTINGS, checkpoint_path=checkpoint, run_id="those images")
+        run(pyramid, checkpoint_path=checkpoint, run_id="those images")
     assert checkpoint.read_bytes() == before
 
 
 @pytest.mark.parametrize("spoil", [b"", b"nonsense", None])
 def test_a_damaged_checkpoint_is_refused(pyramid: PatchPyramid, tmp_path: Path, spoil: bytes | None) -> None:
     checkpoint = tmp_path / "run.checkpoint"
-    train(pyramid, SETTINGS, checkpoint_path=checkpoint)
+    run(pyramid, checkpoint_path=checkpoint)
     checkpoint.write_bytes(checkpoint.read_bytes()[:-5000] if spoil is None else spoil)
     with pytest.raises(TrainingError, match="cannot be read"):
-        train(pyramid, SETTINGS, checkpoint_path=checkpoint)
+        run(pyramid, checkpoint_path=checkpoint)
+
+
+def test_time_is_turned_into_steps_before_the_first_one_and_teaches_nothing(pyramid: PatchPyramid) -> None:
+    learner, again = (PatchTriplets(pyramid, SETTINGS) for _ in range(2))
+    summary = train(learner, minutes=1e-9)
+    assert (summary.steps, summary.steps_planned, summary.interrupted) == (1, 1, False)
+    train(again, n_steps=1)
+    assert same(learner.network, again.network)
+
+
+def test_a_run_of_some_minutes_goes_on_to_the_steps_it_has_planned(
+    pyramid: PatchPyramid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = iter([5, 7])  # another moment, another number of steps that fit
+    monkeypatch.setattr("blemish.learning.training._steps_within", lambda *_: next(planned))
+    checkpoint = tmp_path / "run.checkpoint"
+    train(PatchTriplets(pyramid, SETTINGS), minutes=1, checkpoint_path=checkpoint, progress=StopAfter(2))
+    summary = train(PatchTriplets(pyramid, SETTINGS), minutes=1, checkpoint_path=checkpoint)
+    assert (summary.steps, summary.steps_planned) == (5, 5)
 
 
 def test_the_loss_falls_below_chance(pyramid: PatchPyramid) -> None:
-    summary = train(pyramid, TrainingSettings(epochs=40, batch_size=12, learning_rate=1e-3))[1]
+    summary = run(pyramid, PatchSettings(epochs=40, batch_size=12, learning_rate=1e-3))[1]
     assert summary.final_loss < 0.4
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}, {"defect": "rust"}])
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingError, match="expected"):
-        TrainingSettings(**wrong)  # type: ignore[arg-type]
+        PatchSettings(**wrong)  # type: ignore[arg-type]

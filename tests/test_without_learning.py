@@ -4,6 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from blemish.detection.detector import Detector
+
 HIDE = """
 import sys
 
@@ -21,9 +25,12 @@ def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_the_library_inspects(model_path: Path, category_dir: Path) -> None:
+@pytest.mark.parametrize("made", ["detector", "nearest_detector"])
+def test_the_library_inspects(made: str, request: pytest.FixtureRequest, category_dir: Path, tmp_path: Path) -> None:
+    detector: Detector = request.getfixturevalue(made)
+    detector.save(tmp_path / "m.blemish")
     code = "import blemish; print(blemish.Detector.load(sys.argv[1]).inspect(sys.argv[2]).verdict)"
-    result = run(code, model_path, category_dir / "test" / "stain" / "000.png")
+    result = run(code, tmp_path / "m.blemish", category_dir / "test" / "stain" / "000.png")
     assert (result.stdout, result.stderr) == ("defective\n", "")
 
 

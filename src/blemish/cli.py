@@ -44,12 +44,19 @@ class _Commands(TyperGroup):
             raise typer.Exit(_STOPPED) from None
 
 
-class _Method(StrEnum):  # this and the next two repeat what blemish.learning takes, which must not be loaded to parse
+class _Method(StrEnum):  # this and the next three repeat what blemish.learning takes, which must not be loaded to parse
+    NEAREST = "nearest"
     TAYEH2020 = "tayeh2020"
     STAAR2019 = "staar2019"
 
 
-class _Prototype(StrEnum):
+class _Reference(StrEnum):
+    AUTO = "auto"
+    LOCATION = "location"
+    CATEGORY = "category"
+
+
+class _PaperReference(StrEnum):
     LOCATION = "location"
     CATEGORY = "category"
 
@@ -82,11 +89,7 @@ Seed = Annotated[
     typer.Option(min=0, metavar="<int>", help="Sets all that is random: the same seed gives the same result on a CPU."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
-Epochs = Annotated[int, typer.Option(help="Passes over the good images; the paper's 40.")]
-Side = Annotated[_Side, typer.Option(help="Pixels a side images are scaled to; the paper's 1024.")]
-Prototype = Annotated[
-    _Prototype, typer.Option(help="location: parts that always lie the same way. category: textures.")
-]
+_REFERENCES = "location: parts that always lie the same way. category: textures."
 
 
 @app.command(short_help="Learn one category from good images.")
@@ -94,13 +97,32 @@ def fit(
     good_dir: GoodDir,
     output: Annotated[Path, typer.Option("--output", "-o", help="The .blemish file to write.")],
     method: Annotated[
-        _Method, typer.Option(help="tayeh2020: random erasing. staar2019: Gaussian noise.")
-    ] = _Method.TAYEH2020,
-    prototype: Prototype = _Prototype.LOCATION,
-    side: Side = _Side.WHOLE,
-    epochs: Epochs = 40,
+        _Method, typer.Option(help="nearest: ours. The paper's: tayeh2020, random erasing; staar2019, Gaussian noise.")
+    ] = _Method.NEAREST,
+    reference: Annotated[
+        _Reference, typer.Option(help=f"{_REFERENCES} auto: look at the images and choose.")
+    ] = _Reference.AUTO,
+    minutes: Annotated[
+        float | None, typer.Option(help="About how long to train; by default 5. Method nearest only.")
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Train exactly so many steps instead, to repeat a result. Method nearest only."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the good images. The paper's methods only; by default 40.")
+    ] = None,
+    side: Annotated[
+        _Side | None,
+        typer.Option(help="Pixels a side images are scaled to. The paper's methods only; by default 1024."),
+    ] = None,
     alpha: Alpha = 0.01,
-    seed: Seed = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="<int>", help="Sets all that is random: same seed and --steps, same result on a CPU."
+        ),
+    ] = 0,
     half: Annotated[
         bool,
         typer.Option(
@@ -120,8 +142,10 @@ def fit(
         detector = blemish.fit(
             good_dir,
             method=method.value,
-            prototype=prototype.value,
-            side=int(side),
+            reference=reference.value,
+            minutes=minutes,
+            steps=steps,
+            side=None if side is None else int(side),
             epochs=epochs,
             alpha=alpha,
             seed=seed,
@@ -133,7 +157,7 @@ def fit(
     is_stopped = detector.description.training["interrupted"]
     if not is_stopped:
         checkpoint.unlink(missing_ok=True)
-    _tell_model(detector, output, as_json)
+    _tell_new_model(detector, output, as_json)
     if is_stopped:
         _say.print(
             f"Stopped early; {output} holds what was learned so far. The same command goes on with the training. "
@@ -147,9 +171,9 @@ def enroll(
     good_dir: GoodDir,
     output: Annotated[Path, typer.Option("--output", "-o", help="The .blemish file to write.")],
     network: Annotated[Path, typer.Option("--network", help="A .blemish file whose trained network is used.")],
-    prototype: Annotated[
-        _Prototype | None, typer.Option(help="As for fit; by default the kind that --network has.")
-    ] = None,
+    reference: Annotated[
+        _Reference, typer.Option(help="As for fit. auto, for a network of the paper's methods: the kind it has now.")
+    ] = _Reference.AUTO,
     alpha: Alpha = 0.01,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -161,13 +185,13 @@ def enroll(
         detector = blemish.enroll(
             trained,
             good_dir,
-            prototype=prototype and prototype.value,
+            reference=reference.value,
             alpha=alpha,
             seed=seed,
             progress=progress,
         )
     detector.save(output)
-    _tell_model(detector, output, as_json)
+    _tell_new_model(detector, output, as_json)
 
 
 @app.command(short_help="Set the threshold anew from good images.")
@@ -220,6 +244,23 @@ def inspect(
     raise typer.Exit(2 if counts.failed else 1 if counts.defective else 0)
 
 
+@app.command(short_help="Show the synthetic defects on your own images.")
+def defects(
+    good_dir: GoodDir,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .png file to write.")],
+    seed: Seed = 0,
+) -> None:
+    """Draw every kind of synthetic defect that training uses on good images, on one contact sheet."""
+    from blemish.contact_sheet import contact_sheet
+    from blemish.images import write_bytes
+
+    _require_writable(output)
+    with _progress() as progress:
+        picture = contact_sheet(good_dir, seed=seed, progress=progress)
+    write_bytes(output, picture)
+    _print(str(output))
+
+
 @app.command(short_help="Judge a model on images it has not seen.")
 def evaluate(
     model: ModelIn,
@@ -254,9 +295,9 @@ def reproduce(
     ] = "",
     unknown: Annotated[str, typer.Option(help="Categories that only get a prototype; by default the paper's 4.")] = "",
     repeats: Annotated[int, typer.Option(help="Runs with different seeds; the paper's 3.")] = 3,
-    epochs: Epochs = 40,
-    side: Side = _Side.WHOLE,
-    prototype: Prototype = _Prototype.LOCATION,
+    epochs: Annotated[int, typer.Option(help="Passes over the good images; the paper's 40.")] = 40,
+    side: Annotated[_Side, typer.Option(help="Pixels a side images are scaled to; the paper's 1024.")] = _Side.WHOLE,
+    reference: Annotated[_PaperReference, typer.Option(help=_REFERENCES)] = _PaperReference.LOCATION,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -274,7 +315,7 @@ def reproduce(
         repeats=repeats,
         epochs=epochs,
         side=int(side),
-        prototype=prototype.value,
+        reference=reference.value,
         seed=seed,
     )
     _require_folder(output)
@@ -362,7 +403,7 @@ def _is_image(source: Path) -> bool:
 def _require_writable(output: Path) -> None:
     """Refuse a file that cannot be written before the work starts, not after."""
     if output.is_dir():
-        raise OutputError(f"{output} is a folder; expected the name of a .blemish file to write.")
+        raise OutputError(f"{output} is a folder; expected the name of a file to write.")
     _require_folder(Path(os.path.realpath(output)).parent)  # of a link, where it leads to
 
 
@@ -374,6 +415,14 @@ def _require_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise OutputError(f"{folder} cannot be written ({error.strerror}). Choose another place with -o.") from error
+
+
+def _tell_new_model(detector: blemish.Detector, output: Path, as_json: bool) -> None:
+    """Tell of a model that was made just now, and first what was chosen for its images, and why."""
+    if not as_json:
+        for note in detector.description.notes:
+            _say.print(note)
+    _tell_model(detector, output, as_json)
 
 
 def _tell_model(detector: blemish.Detector, output: Path, as_json: bool) -> None:

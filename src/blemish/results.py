@@ -57,7 +57,7 @@ class Inspection:
     threshold: float
     max_distance: float  # largest distance on the map (the paper's first score)
     mean_distance: float  # mean distance on the map (the paper's second score)
-    regions: tuple[Region, ...]  # strongest first; empty when nothing exceeds the threshold
+    regions: tuple[Region, ...]  # strongest first; empty when the verdict is good
     height: int  # of the image as it was read
     width: int
     image: FloatArray = field(repr=False, compare=False)  # (height, width) float32 in [0, 1], grey, as it was read

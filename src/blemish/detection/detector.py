@@ -16,11 +16,11 @@ from blemish.detection.decision import conformal_threshold, decide
 from blemish.detection.model_file import HELD_OUT, Description, Model, read_model, write_model
 from blemish.detection.regions import find_regions
 from blemish.detection.runtime import Distances, Runtime
-from blemish.detection.scoring import Geometry, anomaly_map
+from blemish.detection.scoring import anomaly_map
 from blemish.errors import DatasetError
-from blemish.images import as_image, prepare, read_image
+from blemish.images import as_image, read_image
 from blemish.progress import Progress, silent
-from blemish.results import FloatArray, Inspection, Threshold
+from blemish.results import FloatArray, Inspection, Threshold, Verdict
 
 ImageSource = Path | str | NDArray[np.generic]  # a file, or pixels as `images.as_image` takes them
 
@@ -79,15 +79,17 @@ class Detector:
         """
         pixels = _read(image)  # (H, W) in [0, 1]
         distances = self._measure(pixels)
-        geometry = self._geometry(*pixels.shape)
+        verdict = decide(distances.score, self.threshold)
+        geometry = self.description.preparation.geometry(*pixels.shape)
+        limit = self.threshold.value if verdict is Verdict.DEFECTIVE else np.inf  # a good image has no defective region
         return Inspection(
             path=Path(image) if isinstance(image, (Path, str)) else None,
-            verdict=decide(distances.max_distance, self.threshold),
-            score=distances.max_distance,
+            verdict=verdict,
+            score=distances.score,
             threshold=self.threshold.value,
             max_distance=distances.max_distance,
             mean_distance=distances.mean_distance,
-            regions=find_regions(distances.distance_map, self.threshold.value, geometry, *pixels.shape),
+            regions=find_regions(distances.distance_map, limit, geometry, *pixels.shape),
             height=pixels.shape[0],
             width=pixels.shape[1],
             image=pixels,
@@ -114,7 +116,7 @@ class Detector:
         provenance = self._provenance_with(images)
         scores = []
         for done, image in enumerate(images.values(), start=1):
-            scores.append(self._measure(_read(image)).max_distance)
+            scores.append(self._measure(_read(image)).score)
             progress("setting the threshold", done, len(images))
         threshold = conformal_threshold(scores, alpha)
         change = {
@@ -143,12 +145,7 @@ class Detector:
         return {**about.provenance, "images": {**images, about.category: noted}}
 
     def _measure(self, pixels: FloatArray) -> Distances:
-        side = self.description.side
-        return self._runtime.run(prepare(pixels, side, side))
-
-    def _geometry(self, height: int, width: int) -> Geometry:
-        about = self.description
-        return Geometry(about.patch_size, about.stride, scale_y=height / about.side, scale_x=width / about.side)
+        return self._runtime.run(self.description.preparation.apply(pixels))
 
 
 def _by_content(images: Sequence[ImageSource]) -> dict[str, ImageSource]:

@@ -24,11 +24,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.detection.preparation import Preparation
 from blemish.errors import ModelFileError
 from blemish.images import MAX_PIXELS, write_bytes
 from blemish.results import Threshold
 
-FORMAT: Final = 1  # raised when older versions of Blemish could no longer read the file
+FORMAT: Final = 2  # raised when older versions of Blemish could no longer read the file
 LEARNED: Final = "learned"  # role of an image in the provenance: the network or the prototype was made from it
 HELD_OUT: Final = "held out"  # it only set the threshold
 _PARTS: Final = ("model.json", "graph.onnx", "weights.npz")
@@ -42,13 +43,12 @@ class Description:
     """The readable part of a model file, ``model.json``."""
 
     category: str  # what was learned
-    method: str  # "tayeh2020" or "staar2019"
-    prototype: str  # "location" or "category"
-    side: int  # images are prepared to side x side pixels
-    patch_size: int  # prepared pixels a side that one cell of the distance map sees
-    stride: int  # prepared pixels from cell to cell
+    method: str  # "nearest", "tayeh2020" or "staar2019"
+    reference: str  # "location" or "category": where an image's embeddings are looked for in good ones
+    preparation: Preparation  # from image to the pixels that the graph takes
     threshold: Threshold
     graph_difference: float  # largest difference between graph and PyTorch when the file was made
+    notes: list[str]  # what was chosen for these images, and why, in sentences for the user
     training: dict[str, Any]  # settings and summary of the training run
     provenance: dict[str, Any]  # {"images": {category: {sha256: role}}, "made": {"when": time, program: version}}
     history: list[dict[str, Any]]  # what changed the threshold, oldest first
@@ -71,7 +71,7 @@ class Model:
 
     description: Description
     graph: bytes  # serialised ONNX
-    weights: dict[str, NDArray[np.float32]]  # as from `learning.network.network_to_arrays`
+    weights: dict[str, NDArray[Any]]  # as from `learning.network.weights_to_arrays`
 
 
 def write_model(model: Model, path: Path) -> None:
@@ -148,9 +148,13 @@ def _read_description(path: Path, data: bytes) -> Description:
             raise ModelFileError(
                 f"Model file {path} has format {version}; this version of Blemish reads up to {FORMAT}. Update Blemish."
             )
+        if version < FORMAT:
+            values = _from_format_1(values)
         threshold = Threshold(**_known_fields(Threshold, values["threshold"]))
-        description = Description(**{**_known_fields(Description, values), "threshold": threshold})
-        _check_sizes(description)
+        preparation = Preparation(**_known_fields(Preparation, values["preparation"]))
+        known = _known_fields(Description, values)
+        description = Description(**{**known, "threshold": threshold, "preparation": preparation})
+        _check_preparation(preparation)
         _check_threshold(threshold)
         _check_records(description)
     except ModelFileError:
@@ -160,15 +164,31 @@ def _read_description(path: Path, data: bytes) -> Description:
     return description
 
 
-def _known_fields(kind: type[Description | Threshold], values: dict[str, Any]) -> dict[str, Any]:
+def _from_format_1(values: dict[str, Any]) -> dict[str, Any]:
+    """Say in today's fields what a file of Blemish 0.1 says: squares, each image's own grey range, one prototype."""
+    side, patch_size, stride = (values[name] for name in ("side", "patch_size", "stride"))
+    preparation = Preparation(side, side, 1.0, None, None, 1, patch_size, stride, centre=patch_size / 2)
+    return {**values, "reference": values["prototype"], "preparation": asdict(preparation), "notes": []}
+
+
+def _known_fields(kind: type[Description | Preparation | Threshold], values: dict[str, Any]) -> dict[str, Any]:
     return {item.name: values[item.name] for item in fields(kind)}
 
 
-def _check_sizes(about: Description) -> None:
-    for name in ("side", "patch_size", "stride"):
-        _require(_is_count(getattr(about, name)), f"{name} is a whole number, 0 or more")
-    _require(0 < about.stride <= about.patch_size <= about.side, "0 < stride <= patch_size <= side")
-    _require(about.side**2 <= MAX_PIXELS, f"side squared is at most {MAX_PIXELS}")
+def _check_preparation(about: Preparation) -> None:
+    for name in ("patch_size", "stride", "multiple"):
+        _require(_is_count(getattr(about, name)) and getattr(about, name) > 0, f"{name} is a whole number above 0")
+    _require(about.stride <= about.patch_size, "stride <= patch_size")
+    _require(_is_number(about.centre) and 0 < about.centre <= about.patch_size, "0 < centre <= patch_size")
+    _require(_is_number(about.scale) and 0 < about.scale <= 1, "scale is above 0 and at most 1")
+    _require((about.height is None) == (about.width is None), "height and width are both given or both null")
+    if about.height is not None and about.width is not None:
+        _require(_is_count(about.height) and _is_count(about.width), "height and width are whole numbers")
+        _require(0 < about.height * about.width <= MAX_PIXELS, f"height times width is 1 to {MAX_PIXELS}")
+    _require((about.black is None) == (about.white is None), "black and white are both given or both null")
+    if about.black is not None and about.white is not None:
+        _require(_is_number(about.black) and _is_number(about.white), "black and white are finite numbers")
+        _require(about.black < about.white, "black < white")
 
 
 def _check_threshold(threshold: Threshold) -> None:
@@ -180,9 +200,12 @@ def _check_threshold(threshold: Threshold) -> None:
 
 
 def _check_records(about: Description) -> None:
-    for name in ("category", "method", "prototype"):
+    for name in ("category", "method", "reference"):
         _require(isinstance(getattr(about, name), str), f"{name} is a string")
     _require(_is_number(about.graph_difference), "graph_difference is a finite number")
+    _require(
+        isinstance(about.notes, list) and all(isinstance(n, str) for n in about.notes), "notes is a list of strings"
+    )
     _require(isinstance(about.training, dict), "training is an object")
     _require(isinstance(about.provenance["made"], dict), "provenance.made is an object")
     _require(_are_objects(about.provenance["images"].values()), "provenance.images is an object of objects")

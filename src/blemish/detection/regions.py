@@ -19,8 +19,8 @@ def find_regions(
 ) -> tuple[Region, ...]:
     """List the areas above a limit, strongest first.
 
-    They are found on the cells of the distance map and then told in pixels, so that an image whose maximum exceeds the
-    limit has at least one region, and one whose maximum does not has none. The box holds every pixel that a cell of the
+    They are found on the cells of the distance map and then told in pixels. A score is a mean of the largest distances,
+    so an image whose score exceeds the limit has at least one region. The box holds every pixel that a cell of the
     region touches; the contour runs through the outermost of them.
 
     Args:

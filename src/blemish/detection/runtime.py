@@ -12,7 +12,8 @@ from blemish.errors import ModelFileError
 from blemish.results import FloatArray
 
 _INPUTS: Final = {"pixels": 4}  # name -> number of axes
-_OUTPUTS: Final = {"distance_map": 3, "max_distance": 1, "mean_distance": 1}
+_OUTPUTS: Final = {"distance_map": 3, "score": 1, "max_distance": 1, "mean_distance": 1}
+_OLD_OUTPUTS: Final = {"distance_map": 3, "max_distance": 1, "mean_distance": 1}  # format 1: the maximum is the score
 _REMEDY: Final = "Make the model file anew with `blemish fit` or `blemish enroll`."
 
 
@@ -21,6 +22,7 @@ class Distances:
     """What the graph says about one image; higher is more anomalous."""
 
     distance_map: FloatArray  # (h, w) float32, distance of every location to the reference, 0 or more
+    score: float  # what is compared with the threshold
     max_distance: float
     mean_distance: float
 
@@ -43,7 +45,8 @@ class Runtime:
         except Exception as error:  # onnxruntime raises a family of its own without a common base
             raise ModelFileError(f"The graph in the model file cannot be loaded: {error}. {_REMEDY}") from error
         inputs, outputs = _axes(self._session.get_inputs()), _axes(self._session.get_outputs())
-        if inputs != _INPUTS or not _OUTPUTS.items() <= outputs.items():
+        self._outputs = list(_OUTPUTS if "score" in outputs else _OLD_OUTPUTS)
+        if inputs != _INPUTS or not _OLD_OUTPUTS.items() <= outputs.items():
             raise ModelFileError(
                 f"The graph in the model file has inputs {inputs} and outputs {outputs} (float32 tensors and their "
                 f"numbers of axes); expected {_INPUTS} and {_OUTPUTS}. {_REMEDY}"
@@ -60,14 +63,14 @@ class Runtime:
         """
         pixels = np.ascontiguousarray(image, dtype=np.float32)[None, None]  # (1, 1, H, W)
         try:
-            distance_map, (maximum,), (mean,) = self._session.run(list(_OUTPUTS), {"pixels": pixels})
-            found = Distances(distance_map[0], float(maximum), float(mean))
+            distance_map, *scores = self._session.run(self._outputs, {"pixels": pixels})
+            *score, maximum, mean = (float(value) for (value,) in scores)
+            found = Distances(distance_map[0], score[0] if score else maximum, maximum, mean)
         except Exception as error:  # see above
             raise ModelFileError(
                 f"The graph in the model file fails on {image.shape[0]} x {image.shape[1]} pixels: {error}. {_REMEDY}"
             ) from error
-        scores = (found.max_distance, found.mean_distance)
-        if not (np.isfinite(found.distance_map).all() and np.isfinite(scores).all()):
+        if not np.isfinite([found.distance_map.sum(), found.score, maximum, mean]).all():
             raise ModelFileError(f"The graph in the model file gives distances that are not finite. {_REMEDY}")
         return found
 

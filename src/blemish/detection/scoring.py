@@ -20,30 +20,29 @@ _TILE: Final = 4096
 class Geometry:
     """How cells of the distance map lie on an image: a fact of the network and of the image's size.
 
-    Cell (i, j) sees the ``patch_size`` prepared pixels a side from (stride i, stride j); it speaks for the ``stride``
-    pixels a side around their centre.
+    Cell (i, j) sees many pixels, but speaks for the ``stride`` prepared pixels a side around their centre.
     """
 
-    patch_size: int  # prepared pixels a side
+    centre: float  # prepared pixels from the upper (left) edge of the image to the centre of the first cell
     stride: int  # prepared pixels from cell to cell
     scale_y: float  # image rows per prepared row
     scale_x: float  # image columns per prepared column
 
     def row(self, i: float) -> float:
         """Return the image row (0 = centre of the first) that map row i speaks for."""
-        return (self.stride * i + self.patch_size / 2) * self.scale_y - 0.5
+        return (self.stride * i + self.centre) * self.scale_y - 0.5
 
     def column(self, j: float) -> float:
         """Return the image column that map column j speaks for."""
-        return (self.stride * j + self.patch_size / 2) * self.scale_x - 0.5
+        return (self.stride * j + self.centre) * self.scale_x - 0.5
 
     def top(self, i: int) -> float:
         """Return the edge where the image rows of map row i begin (0 = upper edge of the first); i + 1 ends them."""
-        return (self.stride * (i - 0.5) + self.patch_size / 2) * self.scale_y
+        return (self.stride * (i - 0.5) + self.centre) * self.scale_y
 
     def left(self, j: int) -> float:
         """Return the edge where the image columns of map column j begin (0 = left edge of the first)."""
-        return (self.stride * (j - 0.5) + self.patch_size / 2) * self.scale_x
+        return (self.stride * (j - 0.5) + self.centre) * self.scale_x
 
 
 def anomaly_map(distance_map: FloatArray, geometry: Geometry, height: int, width: int) -> FloatArray:

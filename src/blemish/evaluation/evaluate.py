@@ -12,7 +12,7 @@ from blemish.detection.decision import promise
 from blemish.detection.detector import Detector
 from blemish.errors import DatasetError
 from blemish.evaluation.metrics import PixelTally
-from blemish.evaluation.protocols import ALL, ScoredSample, honest_protocol
+from blemish.evaluation.protocols import ALL, ScoredSample, honest_protocol, scored_sample
 from blemish.images import read_mask
 from blemish.progress import Progress, silent
 from blemish.report.page import Table
@@ -93,9 +93,7 @@ def evaluate(detector: Detector, category_dir: Path | str, *, progress: Progress
     pixels, n_masks = PixelTally(), 0
     for done, sample in enumerate(unseen, start=1):
         found = detector.inspect(sample.path)
-        scored.append(
-            ScoredSample(str(sample.path), sample.category, sample.defect_type, found.max_distance, found.mean_distance)
-        )
+        scored.append(scored_sample(str(sample.path), sample, found))
         verdicts.append(found.verdict)
         mask = read_mask(sample.mask_path) if sample.mask_path else None
         if mask is not None and mask.any():

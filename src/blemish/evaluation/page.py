@@ -12,7 +12,7 @@ from blemish.evaluation.tables import to_csv
 from blemish.images import write_text
 from blemish.report import page
 
-SCORES_HEADERS = ("path", "category", "defect_type", "max_distance", "mean_distance")
+SCORES_HEADERS = ("path", "category", "defect_type", "score", "max_distance", "mean_distance")
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> Path:
@@ -33,7 +33,7 @@ def evaluation_section(evaluation: Evaluation) -> page.Section:
     """Lay out one evaluation as a section of a page."""
     scores: dict[str, list[float]] = {}
     for sample in sorted(evaluation.samples, key=lambda sample: sample.defect_type != "good"):
-        scores.setdefault(sample.defect_type, []).append(sample.max_distance)
+        scores.setdefault(sample.defect_type, []).append(sample.score)
     table = replace(evaluation.table(), caption="Honest protocol: nothing is fitted to or chosen on these images.")
     figure = page.Figure(
         scores_figure(scores, evaluation.threshold.value, evaluation.category),

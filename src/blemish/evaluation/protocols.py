@@ -1,7 +1,8 @@
 """Turn the distances of test images into AUROCs: the paper's in-sample protocol, and the honest one.
 
-Scored samples of one category come in, an AUROC per defect type comes out. The method of Staar et al. sweeps a
-threshold over the maximum distance, which is the honest protocol.
+Scored samples of one category come in, an AUROC per defect type comes out. The honest protocol sweeps a threshold over
+the score by which the detector itself decides; for the paper's methods that is the maximum distance, as in the method
+of Staar et al.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from scipy.optimize import linprog
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import SVC
 
-from blemish.datasets import GOOD
+from blemish.datasets import GOOD, Sample
 from blemish.errors import DatasetError, SettingError
 from blemish.evaluation.metrics import image_auroc
+from blemish.results import Inspection
 
 ALL = "all"  # stands for the defects of all types together
 IN_SAMPLE = "in-sample: measures separability, not detection"  # goes wherever a result of the paper protocol goes
@@ -29,13 +31,32 @@ _SVM_ITERATIONS = 20_000  # separable classes need far fewer; overlapping ones w
 
 @dataclass(frozen=True)
 class ScoredSample:
-    """One test image and the two distances by which it is judged."""
+    """One test image and what it is judged by; higher is more anomalous."""
 
     path: str
     category: str
     defect_type: str  # "good", or the name of the defect's folder, such as "bent_lead"
-    max_distance: float  # largest distance on the map
+    score: float  # what the detector compares with its threshold; the honest protocol judges by it
+    max_distance: float  # largest distance on the map; the paper's protocol judges by this and the next
     mean_distance: float  # mean distance on the map
+
+
+def scored_sample(place: str, sample: Sample, found: Inspection) -> ScoredSample:
+    """Keep of an inspection what the protocols need.
+
+    Args:
+        place: by which name the image goes into tables.
+        sample: what is known about it.
+        found: what the detector says.
+    """
+    return ScoredSample(
+        path=place,
+        category=sample.category,
+        defect_type=sample.defect_type,
+        score=found.score,
+        max_distance=found.max_distance,
+        mean_distance=found.mean_distance,
+    )
 
 
 @dataclass(frozen=True)
@@ -118,7 +139,8 @@ def paper_protocol(samples: Sequence[ScoredSample]) -> dict[str, float]:
 def honest_protocol(samples: Sequence[ScoredSample]) -> dict[str, float]:
     """Give the AUROC per defect type, and of all defects together, with nothing fitted to test images.
 
-    The maximum distance judges an image, which is also the method of Staar et al. as the paper describes it.
+    The detector's own score judges an image. With the paper's methods that is the maximum distance, and the protocol is
+    the method of Staar et al. as the paper describes it.
 
     Args:
         samples: the test images of one category, good and defective.
@@ -130,17 +152,16 @@ def honest_protocol(samples: Sequence[ScoredSample]) -> dict[str, float]:
         DatasetError: the samples are of several categories, or there are no good or no defective ones.
 
     Example:
-        >>> samples = [ScoredSample(f"{n}.png", "tile", kind, max_distance=n, mean_distance=0)
+        >>> samples = [ScoredSample(f"{n}.png", "tile", kind, score=n, max_distance=n, mean_distance=0)
         ...            for n, kind in enumerate(["good", "crack", "good", "hole"])]
         >>> honest_protocol(samples)
         {'crack': 0.5, 'hole': 1.0, 'all': 0.75}
     """
     good, defective_by_type = _by_defect_type(samples)
     defective_by_type[ALL] = [sample for defective in defective_by_type.values() for sample in defective]
-    good_scores = [sample.max_distance for sample in good]
+    good_scores = [sample.score for sample in good]
     return {
-        name: image_auroc(good_scores, [sample.max_distance for sample in group])
-        for name, group in defective_by_type.items()
+        name: image_auroc(good_scores, [sample.score for sample in group]) for name, group in defective_by_type.items()
     }
 
 

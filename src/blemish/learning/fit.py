@@ -1,61 +1,54 @@
-"""From good images to a Detector: `fit` trains a network for one category, `enroll` borrows one that is trained.
-
-Both end in `build_detector`: prototype, graph, proof that the graph scores like PyTorch, threshold.
-"""
+"""From good images to a Detector: `fit` trains a network for one category, `enroll` borrows one that is trained."""
 
 from __future__ import annotations
 
-import hashlib
-import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import onnx
-import onnxruntime
-import torch
-
-import blemish
-from blemish.datasets import category_name, content_hash, read_category, read_good, split_good
+from blemish.datasets import category_name, read_category, read_good, split_good
 from blemish.detection.decision import require_alpha
 from blemish.detection.detector import Detector
-from blemish.detection.model_file import HELD_OUT, LEARNED, Description, Model
+from blemish.detection.model_file import LEARNED
 from blemish.errors import DatasetError, SettingError
-from blemish.images import prepare, read_all, read_image
-from blemish.learning.graph import DistanceModel, build_graph, check_graph
-from blemish.learning.network import PATCH_SIZE, STRIDE, TripletNetwork, network_from_arrays, network_to_arrays
-from blemish.learning.reference import Prototype, mean_embedding
-from blemish.learning.training import TrainingSettings, train
-from blemish.learning.triplets import PAPER_SCALES, PatchPyramid, TrainingImage
+from blemish.images import read_all
+from blemish.learning.assembly import (
+    GoodImages,
+    Making,
+    hold_out,
+    nearest_detector,
+    prototype_detector,
+    provenance,
+    run_id,
+)
+from blemish.learning.nearest import NearestSettings, NearestTriplets, PreparedImages
+from blemish.learning.network import BoundedNetwork, TripletNetwork
+from blemish.learning.reference import Reference
+from blemish.learning.survey import survey
+from blemish.learning.training import train
+from blemish.learning.triplets import PAPER_SCALES, PatchPyramid, PatchSettings, PatchTriplets, TrainingImage
 from blemish.progress import Progress, silent
-from blemish.results import Threshold
 
-METHODS: Final = {"tayeh2020": "random_erasing", "staar2019": "gaussian_noise"}  # method -> what makes a negative
+NEAREST: Final = "nearest"  # our method
+PAPER_METHODS: Final = {"tayeh2020": "random_erasing", "staar2019": "gaussian_noise"}  # -> what makes a negative
+METHODS: Final = (NEAREST, *PAPER_METHODS)
 DEFAULT_ALPHA: Final = 0.01
-_HELD_OUT: Final = 0.2  # share of the good images that set the threshold and are kept out of training
-_N_CHECKED: Final = 2  # images on which graph and PyTorch are compared
-
-
-@dataclass(frozen=True)
-class GoodImages:
-    """Good images of one category, divided by what they are for."""
-
-    category: str
-    learned: tuple[Path, ...]  # train the network and make the prototype
-    held_out: tuple[Path, ...]  # set the threshold
+DEFAULT_MINUTES: Final = 5.0
+_AUTO: Final = "auto"
+_FEWEST: Final = 5  # good images from which our method can learn how they differ
 
 
 def fit(
     good: Path | str | Sequence[Path],
     *,
     category: str = "",
-    method: str = "tayeh2020",
-    prototype: str = Prototype.LOCATION,
-    side: int = 1024,
-    epochs: int = 40,
+    method: str = NEAREST,
+    reference: str = _AUTO,
+    minutes: float | None = None,
+    steps: int | None = None,
+    side: int | None = None,
+    epochs: int | None = None,
     alpha: float = DEFAULT_ALPHA,
     seed: int = 0,
     half: bool = False,
@@ -65,50 +58,106 @@ def fit(
     """Learn what good looks like from good images of one category.
 
     Args:
-        good: a folder of good images, a category folder in MVTec AD's layout, a CSV, or a list of files; at least 2.
+        good: a folder of good images, a category folder in MVTec AD's layout, a CSV, or a list of files; at least 5
+            (2 with the paper's methods), 50 or more make a useful detector.
         category: name kept in the model file; by default the folder's.
-        method: "tayeh2020" (random erasing) or "staar2019" (Gaussian noise).
-        prototype: "location" for parts that always lie the same way, "category" for textures.
-        side: pixels a side to which images are scaled: 1024 (the paper's), 512, 256 or 128; half is 4 times as fast.
-        epochs: passes over the images; 40 in the paper.
+        method: "nearest" (ours), or the paper's "tayeh2020" (random erasing) or "staar2019" (Gaussian noise).
+        reference: "location" for parts that always lie the same way, "category" for textures and parts that lie freely,
+            "auto" to look at the images and choose ("location" with the paper's methods).
+        minutes: about how long to train; by default 5. With "nearest" only.
+        steps: train exactly so many steps instead: same seed, same images, same steps, same weights on a CPU.
+        side: pixels a side to which images are scaled: 1024 (the default), 512, 256 or 128. Paper's methods only.
+        epochs: passes over the images; by default 40. Paper's methods only.
         alpha: accepted false-alarm rate; the threshold is set for it on a fifth of the images, kept out of training.
-        seed: of everything random; the same seed gives the same weights on a CPU.
+        seed: of everything random.
         half: learn from a random half of all good images of a category folder (or CSV), as in the paper (sec. III), and
             leave the other half for `evaluate`.
         checkpoint_path: where an unfinished run is kept and taken up again; None: nowhere.
         progress: told after every step.
 
     Returns:
-        A detector with its threshold set. Ctrl-C during training keeps what has been learned so far.
+        A detector with its threshold set; its description's notes say what was chosen, and why. Ctrl-C during training
+        keeps what has been learned so far.
 
     Raises:
-        DatasetError: too few images, or a folder of defective ones. ImageError: images that cannot be read.
-        SettingError: a setting out of range. TrainingError: see `learning.training.train`.
+        DatasetError: too few images, images all alike, or a folder of defective ones. ImageError: images that cannot be
+        read. SettingError: a setting out of range. TrainingError: see `learning.training.train`.
     """
     if method not in METHODS:
         raise SettingError(f"Found method {method!r}; expected one of {', '.join(METHODS)}.")
-    defect, kind, scales = METHODS[method], prototype_kind(prototype), scales_for(side)
-    settings = TrainingSettings(epochs=epochs, defect=defect, seed=seed)
+    foreign = {"side": side, "epochs": epochs} if method == NEAREST else {"minutes": minutes, "steps": steps}
+    if given := [name for name, value in foreign.items() if value is not None]:
+        raise SettingError(f"Found {' and '.join(given)} with method {method!r}, which does not use it. Leave it out.")
+    kind = reference_kind(reference)
     require_alpha(alpha)
-    paths = _half_of(good, seed) if half else _paths(good)
-    images = hold_out(paths, category or _category_name(good), seed)
-    hashes = provenance([images])
-    read_all(images.held_out)  # to fail now, not after training; those to learn from are read before training anyway
-    pyramid = PatchPyramid([TrainingImage(path, images.category) for path in images.learned], scales, progress)
-    network, summary = train(
-        pyramid, settings, run_id=run_id(hashes), checkpoint_path=checkpoint_path, progress=progress
+    if method == NEAREST:
+        duration = _training_time(minutes, steps)
+        NearestSettings(aligned=False, seed=seed)  # refuses a wrong seed before the images are read
+        images, hashes = _divide(good, category, seed, half, _FEWEST)
+        return _fit_nearest(images, hashes, kind, duration, alpha, seed, checkpoint_path, progress)
+    sized = 1024 if side is None else side
+    scales_for(sized)
+    paper = PatchSettings(epochs=40 if epochs is None else epochs, defect=PAPER_METHODS[method], seed=seed)
+    images, hashes = _divide(good, category, seed, half, fewest=2)
+    return _fit_paper(
+        images, hashes, kind or Reference.LOCATION, method, sized, paper, alpha, checkpoint_path, progress
     )
-    training = {**asdict(settings), "scales": scales, **asdict(summary)}
-    return build_detector(
-        network,
+
+
+def _fit_nearest(
+    images: GoodImages,
+    hashes: dict[str, dict[str, str]],
+    kind: Reference | None,
+    duration: dict[str, Any],
+    alpha: float,
+    seed: int,
+    checkpoint_path: Path | None,
+    progress: Progress,
+) -> Detector:
+    seen = survey(images.learned, progress)
+    kind = kind or seen.reference
+    preparation = seen.preparation(kind)
+    prepared = PreparedImages(images.learned, preparation, progress)
+    settings = NearestSettings(aligned=kind is Reference.LOCATION, seed=seed)
+    learner = NearestTriplets(prepared, settings)
+    summary = train(learner, **duration, run_id=run_id(hashes), checkpoint_path=checkpoint_path, progress=progress)
+    training = {**asdict(settings), **asdict(summary), "bfloat16": learner.bfloat16, "waited_s": learner.waited_s}
+    return nearest_detector(
+        learner.network,
+        prepared,
         images,
         kind=kind,
-        method=method,
-        side=side,
+        preparation=preparation,
+        notes=[seen.reasons(kind)],
         alpha=alpha,
-        training=training,
-        hashes=hashes,
+        seed=seed,
+        making=Making(NEAREST, training, hashes),
         progress=progress,
+    )
+
+
+def _fit_paper(
+    images: GoodImages,
+    hashes: dict[str, dict[str, str]],
+    kind: Reference,
+    method: str,
+    side: int,
+    settings: PatchSettings,
+    alpha: float,
+    checkpoint_path: Path | None,
+    progress: Progress,
+) -> Detector:
+    pyramid = PatchPyramid(
+        [TrainingImage(path, images.category) for path in images.learned], scales_for(side), progress
+    )
+    learner = PatchTriplets(pyramid, settings)
+    summary = train(
+        learner, n_steps=learner.n_steps, run_id=run_id(hashes), checkpoint_path=checkpoint_path, progress=progress
+    )
+    training = {**asdict(settings), "scales": pyramid.scales, **asdict(summary)}
+    making = Making(method, training, hashes)
+    return prototype_detector(
+        learner.network, images, kind=kind, side=side, alpha=alpha, making=making, progress=progress
     )
 
 
@@ -117,7 +166,7 @@ def enroll(
     good: Path | str | Sequence[Path],
     *,
     category: str = "",
-    prototype: str | None = None,
+    reference: str = _AUTO,
     alpha: float = DEFAULT_ALPHA,
     seed: int = 0,
     progress: Progress = silent,
@@ -126,9 +175,9 @@ def enroll(
 
     Args:
         trained: whose network is borrowed.
-        good: as for `fit`.
+        good: as for `fit`; at least 2.
         category, alpha, seed, progress: as for `fit`.
-        prototype: as for `fit`; by default the kind that ``trained`` uses.
+        reference: as for `fit`; with a network of the paper's methods "auto" is the kind that ``trained`` uses.
 
     Raises:
         DatasetError, ImageError, SettingError: as for `fit`. ModelFileError: the stored weights do not fit.
@@ -136,100 +185,38 @@ def enroll(
     Source: Tayeh et al. 2020, sec. III and IV-E: unknown categories only get a prototype.
     """
     about = trained.description
+    kind = reference_kind(reference)
     require_alpha(alpha)
     seen = about.provenance["images"]
     images = hold_out(_paths(good), category or _category_name(good), seed, about.learned)
+    read_all(images.held_out)
     ours = seen.get(images.category, {})
     still_learned = {sha: role for sha, role in ours.items() if role == LEARNED}  # whatever its role in this category
     hashes = {**seen, images.category: {**ours, **provenance([images])[images.category], **still_learned}}
-    return build_detector(
-        network_from_arrays(trained.model.weights),
+    making = Making(about.method, about.training, hashes)
+    if about.method != NEAREST:
+        paper_network = TripletNetwork.with_weights(trained.model.weights)
+        side = about.preparation.height
+        assert side is not None, "the paper's images are squares"
+        kind = kind or Reference(about.reference)
+        return prototype_detector(
+            paper_network, images, kind=kind, side=side, alpha=alpha, making=making, progress=progress
+        )
+    looked = survey(images.learned, progress)
+    kind = kind or looked.reference
+    preparation = looked.preparation(kind)
+    return nearest_detector(
+        BoundedNetwork.with_weights(trained.model.weights),
+        PreparedImages(images.learned, preparation, progress),
         images,
-        kind=prototype_kind(prototype or about.prototype),
-        method=about.method,
-        side=about.side,
+        kind=kind,
+        preparation=preparation,
+        notes=[looked.reasons(kind)],
         alpha=alpha,
-        training=about.training,
-        hashes=hashes,
+        seed=seed,
+        making=making,
         progress=progress,
     )
-
-
-def build_detector(
-    network: TripletNetwork,
-    images: GoodImages,
-    *,
-    kind: Prototype,
-    method: str,
-    side: int,
-    alpha: float,
-    training: dict[str, Any],
-    hashes: dict[str, dict[str, str]],
-    progress: Progress = silent,
-) -> Detector:
-    """Join a trained network and good images of a category to a detector, checked and calibrated.
-
-    Args:
-        network: trained.
-        images: whose prototype is made, and which set the threshold.
-        kind, method, side, alpha: as for `fit`.
-        training, hashes: how and on what the network was trained; kept in the model file.
-        progress: told after every image.
-
-    Raises:
-        TrainingError: the graph does not score like PyTorch (`learning.graph.check_graph`).
-    """
-    prototype = mean_embedding(network, images.learned, side, kind, progress)
-    model = DistanceModel(network, prototype).eval()
-    graph = build_graph(model)
-    checked = (prepare(read_image(path), side, side) for path in (*images.held_out, *images.learned)[:_N_CHECKED])
-    description = Description(
-        category=images.category,
-        method=method,
-        prototype=kind.value,
-        side=side,
-        patch_size=PATCH_SIZE,
-        stride=STRIDE,
-        threshold=Threshold(value=0.0, alpha=1.0, promised_alpha=1.0, n_images=0),
-        graph_difference=check_graph(graph, model, checked),
-        training=training,
-        provenance={"images": hashes, "made": _made()},
-        history=[],
-    )
-    uncalibrated = Detector(Model(description, graph, network_to_arrays(network)))
-    calibrated = uncalibrated.calibrate(images.held_out, alpha=alpha, progress=progress)
-    return Detector(replace(calibrated.model, description=replace(calibrated.description, history=[])))
-
-
-def hold_out(paths: Sequence[Path], category: str, seed: int, learned: frozenset[str] = frozenset()) -> GoodImages:
-    """Divide good images at random: a fifth, at least one, is kept out of training to set the threshold.
-
-    Copies of an image count once, or a held-out image could be one that was learned from.
-
-    Args:
-        paths: good images.
-        category: theirs.
-        seed: of the draw.
-        learned: content hashes of images that a borrowed network has learned from; others are held out first.
-
-    Raises:
-        DatasetError: fewer than two different images.
-    """
-    different: dict[str, Path] = {}
-    for path in paths:
-        different.setdefault(content_hash(path), path)
-    is_learned = [content in learned for content in different]
-    paths = list(different.values())
-    if len(paths) < 2:
-        raise DatasetError(
-            f"Found {len(paths)} good image; expected at least 2 different ones, one to learn from and one to set the "
-            "threshold. Some 50 or more make a useful detector."
-        )
-    drawn = np.random.default_rng(seed).permutation(len(paths)).tolist()
-    order = sorted(drawn, key=lambda index: is_learned[index])  # stable: those learned from come last
-    n_held_out = max(1, round(_HELD_OUT * len(paths)))
-    first, rest = sorted(order[:n_held_out]), sorted(order[n_held_out:])
-    return GoodImages(category, learned=tuple(paths[i] for i in rest), held_out=tuple(paths[i] for i in first))
 
 
 def scales_for(side: int) -> dict[int, int]:
@@ -243,56 +230,48 @@ def scales_for(side: int) -> dict[int, int]:
     return {scale: n_patches for scale, n_patches in PAPER_SCALES.items() if scale <= side}
 
 
-def prototype_kind(name: str) -> Prototype:
-    """Return the kind of prototype of that name.
+def reference_kind(name: str) -> Reference | None:
+    """Return the kind of reference set of that name; None for "auto".
 
     Raises:
         SettingError: there is none.
     """
+    if name == _AUTO:
+        return None
     try:
-        return Prototype(name)
+        return Reference(name)
     except ValueError:
-        raise SettingError(f"Found prototype {name!r}; expected one of {', '.join(Prototype)}.") from None
+        raise SettingError(f"Found reference {name!r}; expected one of {_AUTO}, {', '.join(Reference)}.") from None
 
 
-def provenance(images: Sequence[GoodImages]) -> dict[str, dict[str, str]]:
-    """Record which images were used for what.
-
-    Returns:
-        Category -> {SHA-256 of the file: "learned" or "held out"}, in the order of the images.
-    """
-    return {
-        part.category: {
-            **{content_hash(path): HELD_OUT for path in part.held_out},
-            **{content_hash(path): LEARNED for path in part.learned},
-        }
-        for part in images
-    }
-
-
-def run_id(hashes: dict[str, dict[str, str]]) -> str:
-    """Name a training run by what its result depends on beside the settings.
-
-    That is the images it learns from, in their order, and the versions of Blemish and PyTorch. A checkpoint of a run
-    with another name is never continued.
-
-    Args:
-        hashes: of the images of the run, from `provenance`.
-    """
-    contents = [(name, [sha for sha, role in part.items() if role == LEARNED]) for name, part in hashes.items()]
-    return hashlib.sha256(repr((contents, blemish.__version__, torch.__version__)).encode()).hexdigest()
+def _training_time(minutes: float | None, steps: int | None) -> dict[str, Any]:
+    """Return how long to train as `learning.training.train` takes it."""
+    if minutes is not None and steps is not None:
+        raise SettingError(f"Found {minutes} minutes and {steps} steps; expected one of the two.")
+    if steps is not None:
+        if steps < 1:
+            raise SettingError(f"Found {steps} steps; expected at least 1.")
+        return {"n_steps": steps}
+    minutes = DEFAULT_MINUTES if minutes is None else minutes
+    if not 0 < minutes < float("inf"):
+        raise SettingError(f"Found {minutes} minutes of training; expected more than 0.")
+    return {"minutes": minutes}
 
 
-def _made() -> dict[str, str]:
-    return {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "blemish": blemish.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "onnx": onnx.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "numpy": np.__version__,
-    }
+def _divide(
+    good: Path | str | Sequence[Path], category: str, seed: int, half: bool, fewest: int
+) -> tuple[GoodImages, dict[str, dict[str, str]]]:
+    """Divide the good images, and record which is for what."""
+    paths = _half_of(good, seed) if half else _paths(good)
+    images = hold_out(paths, category or _category_name(good), seed)
+    n_found = len(images.learned) + len(images.held_out)
+    if n_found < fewest:
+        raise DatasetError(
+            f"Found {n_found} different good images; training needs at least {fewest}, and some 50 or more make a "
+            "useful detector. With fewer, `enroll` makes one with the network of another category."
+        )
+    read_all(images.held_out)  # to fail now, not after training; those to learn from are read before training anyway
+    return images, provenance([images])
 
 
 def _paths(good: Path | str | Sequence[Path]) -> list[Path]:

@@ -1,13 +1,14 @@
-"""From network and prototype to the ONNX graph that makes every decision, checked against PyTorch before it is used.
+"""From network and reference set to the ONNX graph that makes every decision, proved against PyTorch before use.
 
-The graph is written node by node. PyTorch's exporter would do it too, but takes minutes to trace this network for
-images of any size, needs one more package and changes from release to release; the paper's network is five kinds of
-nodes, and `check_graph` proves the result on real images each time.
+The graph is written node by node. PyTorch's exporter would do it too, but takes minutes to trace the paper's network
+for images of any size, needs one more package and changes from release to release; the networks are a handful of kinds
+of nodes, and `check_graph` proves the result on real images each time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import product
 from typing import Any, Final
 
 import numpy as np
@@ -19,96 +20,150 @@ from torch import Tensor, nn
 
 from blemish.detection.runtime import Runtime
 from blemish.errors import ModelFileError, TrainingError
-from blemish.learning.network import ResidualBlock, TripletNetwork
+from blemish.learning.network import BoundedBlock, BoundedNetwork, ResidualBlock, TripletNetwork
+from blemish.learning.reference import SHIFT, SQUARE_FLOOR, ToNearest, ToNearestHere, ToPrototype
 from blemish.results import FloatArray
 
 # Largest accepted difference of a distance between graph and PyTorch. Above a distance of 1 it is a share of the
 # distance: the paper's distances have no upper bound, and float32 carries seven digits of whatever they are.
 TOLERANCE: Final = 1e-4
+Network = TripletNetwork | BoundedNetwork
 _OPSET: Final = 18
 _IR_VERSION: Final = 10  # read by every ONNX Runtime since 1.18
 
 
 class DistanceModel(nn.Module):
-    """Distance of every location to the prototype, its maximum and its mean: what the graph computes, in PyTorch.
+    """Distance of every location to the reference set, its maximum and its mean: what the graph computes, in PyTorch.
 
     Args:
         network: embeds images.
-        prototype: ``(D, 1, 1)`` or ``(D, h, w)`` float32.
+        reference: turns embeddings into distances: one of `reference.ToPrototype`, `ToNearestHere`, `ToNearest`.
+        smoothing: cells a side over which distances are averaged, an odd number; 1 leaves them as they are.
+        worst_of: the score is the mean of the largest distances, one in so many; None: the very largest.
 
-    Source: Tayeh et al. 2020, sec. IV-E.
+    Source: Tayeh et al. 2020, sec. IV-E, with a prototype, no smoothing and the maximum as score.
     """
 
-    prototype: Tensor
-
-    def __init__(self, network: TripletNetwork, prototype: Tensor) -> None:
+    def __init__(self, network: Network, reference: nn.Module, smoothing: int = 1, worst_of: int | None = None) -> None:
         super().__init__()
-        self.network = network
-        self.register_buffer("prototype", prototype)
+        self.network, self.reference, self.smoothing, self.worst_of = network, reference, smoothing, worst_of
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Map ``(B, 1, H, W)`` to the distance map ``(B, h, w)``, its maximum ``(B,)`` and its mean ``(B,)``."""
-        distances = torch.linalg.vector_norm(self.network(pixels) - self.prototype, dim=1)  # (B, h, w)
-        return distances, distances.amax(dim=(1, 2)), distances.mean(dim=(1, 2))
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Map ``(B, 1, H, W)`` to the distance map ``(B, h, w)``, and score, maximum and mean, ``(B,)`` each."""
+        distances = smooth(self.reference(self.network(pixels)), self.smoothing)  # (B, h, w)
+        cells = distances.flatten(1)
+        largest = cells.amax(dim=1)
+        n_worst = 1 if self.worst_of is None else max(1, cells.shape[1] // self.worst_of)
+        score = largest if self.worst_of is None else cells.topk(n_worst, dim=1).values.mean(dim=1)
+        return distances, score, largest, cells.mean(dim=1)
+
+
+def smooth(distances: Tensor, side: int) -> Tensor:
+    """Average ``(B, h, w)`` over squares of ``side`` cells, an odd number; at the border over what is inside."""
+    if side == 1:
+        return distances
+    pooled = nn.functional.avg_pool2d(distances[:, None], side, 1, side // 2, count_include_pad=False)  # (B, 1, h, w)
+    return pooled.squeeze(1)
 
 
 class _GraphWriter:
-    """Collects nodes and constants; every method appends one step and returns the name of its result."""
+    """Collects nodes and constants; every method appends steps and returns the name of the result."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[TensorProto] = []
 
-    def constant(self, value: NDArray[Any]) -> str:
+    def constant(self, value: NDArray[Any] | np.generic) -> str:
         name = f"constant_{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
+
+    def integers(self, *values: int) -> str:
+        return self.constant(np.array(values, dtype=np.int64))
 
     def step(self, operation: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         output = output or f"{operation.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operation, inputs, [output], **attributes))
         return output
 
-    def convolution(self, x: str, layer: nn.Conv2d) -> str:
-        assert layer.bias is not None
-        weight, bias = (self.constant(p.detach().cpu().numpy()) for p in (layer.weight, layer.bias))
-        return self.step("Conv", x, weight, bias, kernel_shape=layer.kernel_size, strides=layer.stride)
+    def convolution(self, x: str, layer: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -> str:
+        """Write a convolution; batch normalisation, a fixed scale and shift once trained, goes into its weights."""
+        weight = _array(layer.weight).astype(np.float64)
+        bias = np.zeros(len(weight)) if layer.bias is None else _array(layer.bias).astype(np.float64)
+        if norm is not None:
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            gain = _array(norm.weight) / np.sqrt(_array(norm.running_var).astype(np.float64) + norm.eps)
+            weight, bias = (
+                weight * gain[:, None, None, None],
+                _array(norm.bias) + gain * (bias - _array(norm.running_mean)),
+            )
+        return self.step(
+            "Conv",
+            x,
+            self.constant(weight.astype(np.float32)),
+            self.constant(bias.astype(np.float32)),
+            kernel_shape=layer.kernel_size,
+            strides=layer.stride,
+            pads=[*layer.padding, *layer.padding],
+            dilations=layer.dilation,
+        )
 
-    def crop(self, x: str, by: int) -> str:
-        start, end, axes = (self.constant(np.array(v, dtype=np.int64)) for v in ([by, by], [-by, -by], [2, 3]))
-        return self.step("Slice", x, start, end, axes)
+    def cut(self, x: str, axes: tuple[int, ...], starts: tuple[int, ...], ends: tuple[int, ...]) -> str:
+        return self.step("Slice", x, self.integers(*starts), self.integers(*ends), self.integers(*axes))
+
+    def half_precision(self, value: Tensor) -> str:
+        """Write a constant whose values are exact in half precision, at half its size."""
+        return self.step("Cast", self.constant(_array(value).astype(np.float16)), to=TensorProto.FLOAT)
 
 
 def build_graph(model: DistanceModel) -> bytes:
     """Write the ONNX graph of a model.
 
     Args:
-        model: network and prototype.
+        model: network, reference set and smoothing.
 
     Returns:
         A serialised ONNX model. Input ``pixels`` ``(B, 1, H, W)`` float32 in [0, 1]; outputs ``distance_map``
-        ``(B, h, w)``, ``max_distance`` ``(B,)`` and ``mean_distance`` ``(B,)``, float32. B, H and W are free, as far
-        as a prototype per location lets them be.
+        ``(B, h, w)``, and ``score``, ``max_distance`` and ``mean_distance``, ``(B,)`` each, float32. B, H and W are
+        free, as far as a reference set per location lets them be.
     """
     graph = _GraphWriter()
-    x = "pixels"
-    for layer in model.network.stem:
-        if isinstance(layer, nn.Conv2d):
-            x = graph.convolution(x, layer)
-        elif isinstance(layer, nn.ReLU):
-            x = graph.step("Relu", x)
-        else:
-            x = graph.step("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
-    for block in model.network.blocks:
-        assert isinstance(block, ResidualBlock)
-        found = graph.step("Relu", graph.convolution(x, block.first))
-        found = graph.step("Relu", graph.convolution(found, block.second))
-        x = graph.step("Add", graph.crop(x, by=2), found)
-    difference = graph.step("Sub", x, graph.constant(model.prototype.detach().cpu().numpy()[None]))
-    embedding_axis, map_axes = graph.constant(np.array([1])), graph.constant(np.array([1, 2]))
-    distances = graph.step("ReduceL2", difference, embedding_axis, keepdims=0, output="distance_map")
-    graph.step("ReduceMax", distances, map_axes, keepdims=0, output="max_distance")
-    graph.step("ReduceMean", distances, map_axes, keepdims=0, output="mean_distance")
+    writer = _write_bounded if isinstance(model.network, BoundedNetwork) else _write_triplet
+    x = writer(graph, model.network)  # type: ignore[arg-type]
+    last = "distance_map" if model.smoothing == 1 else ""
+    match model.reference:
+        case ToPrototype():
+            difference = graph.step("Sub", x, graph.constant(_array(model.reference.prototype)[None]))
+            distances = graph.step("ReduceL2", difference, graph.integers(1), keepdims=0, output=last)
+        case ToNearestHere():
+            distances = _write_distance(graph, _write_nearest_here(graph, x, model.reference.medoids), last)
+        case ToNearest():
+            distances = _write_distance(graph, _write_nearest(graph, x, model.reference.bank), last)
+        case _:
+            raise TypeError(f"no way to write {type(model.reference).__name__} as a graph")
+    if model.smoothing > 1:
+        channel = graph.integers(1)
+        side, reach = model.smoothing, model.smoothing // 2
+        pooled = graph.step(
+            "AveragePool",
+            graph.step("Unsqueeze", distances, channel),
+            kernel_shape=[side, side],
+            pads=[reach] * 4,
+            count_include_pad=0,
+        )
+        distances = graph.step("Squeeze", pooled, channel, output="distance_map")
+    largest = graph.step("ReduceMax", distances, graph.integers(1, 2), keepdims=0, output="max_distance")
+    if model.worst_of is None:
+        graph.step("Identity", largest, output="score")
+    else:
+        _write_mean_of_worst(graph, distances, model.worst_of)
+    graph.step("ReduceMean", distances, graph.integers(1, 2), keepdims=0, output="mean_distance")
+
+    sides: tuple[int | str, int | str] = ("H", "W")
+    if isinstance(model.reference, ToNearestHere):  # another size would be compared with other places
+        h, w = model.reference.medoids.shape[2:]
+        sides = h * BoundedNetwork.STRIDE, w * BoundedNetwork.STRIDE
 
     def tensor(name: str, *shape: int | str) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
@@ -117,8 +172,11 @@ def build_graph(model: DistanceModel) -> bytes:
         helper.make_graph(
             graph.nodes,
             "blemish",
-            [tensor("pixels", "B", 1, "H", "W")],
-            [tensor("distance_map", "B", "h", "w"), tensor("max_distance", "B"), tensor("mean_distance", "B")],
+            [tensor("pixels", "B", 1, *sides)],
+            [
+                tensor("distance_map", "B", "h", "w"),
+                *(tensor(name, "B") for name in ("score", "max_distance", "mean_distance")),
+            ],
             graph.constants,
         ),
         opset_imports=[helper.make_opsetid("", _OPSET)],
@@ -128,6 +186,94 @@ def build_graph(model: DistanceModel) -> bytes:
     onnx.checker.check_model(onnx_model)
     serialised: bytes = onnx_model.SerializeToString()
     return serialised
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    return tensor.detach().cpu().numpy()
+
+
+def _write_triplet(graph: _GraphWriter, network: TripletNetwork) -> str:
+    x = "pixels"
+    for layer in network.stem:
+        if isinstance(layer, nn.Conv2d):
+            x = graph.convolution(x, layer)
+        elif isinstance(layer, nn.ReLU):
+            x = graph.step("Relu", x)
+        else:
+            x = graph.step("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+    for block in network.blocks:
+        assert isinstance(block, ResidualBlock)
+        found = graph.step("Relu", graph.convolution(x, block.first))
+        found = graph.step("Relu", graph.convolution(found, block.second))
+        x = graph.step("Add", graph.cut(x, axes=(2, 3), starts=(2, 2), ends=(-2, -2)), found)
+    return x
+
+
+def _write_bounded(graph: _GraphWriter, network: BoundedNetwork) -> str:
+    x = graph.step("Relu", graph.convolution("pixels", network.stem, network.stem_norm))
+    x = graph.step("Relu", graph.convolution(x, network.down, network.down_norm))
+    for block in network.blocks:
+        assert isinstance(block, BoundedBlock)
+        found = graph.step("Relu", graph.convolution(x, block.first, block.first_norm))
+        found = graph.convolution(found, block.second, block.second_norm)
+        x = graph.step("Relu", graph.step("Add", x, found))
+    x = graph.convolution(x, network.head)
+    length = graph.step("ReduceL2", x, graph.integers(1), keepdims=1)
+    length = graph.step("Max", length, graph.constant(np.float32(1e-12)))
+    return graph.step("Mul", graph.step("Div", x, length), graph.constant(np.float32(network.RADIUS)))
+
+
+def _write_nearest(graph: _GraphWriter, x: str, bank: Tensor) -> str:
+    """Write the largest product of every embedding with the bank: ``(B, D, h, w)`` to ``(B, h, w)``."""
+    products = graph.step("Conv", x, graph.half_precision(bank[:, :, None, None]))  # (B, k, h, w)
+    return graph.step("ReduceMax", products, graph.integers(1), keepdims=0)
+
+
+def _write_nearest_here(graph: _GraphWriter, x: str, medoids: Tensor) -> str:
+    """Write the largest product of every embedding with the medoids around it: ``(B, D, h, w)`` to ``(B, h, w)``.
+
+    For speed the embeddings are shifted, not the many medoids: one product of matrices per location gives what its
+    medoids have in common with the embeddings around them, and the results are shifted back.
+    """
+    k, D, h, w = medoids.shape
+    reach = 2 * SHIFT + 1
+    shifts = list(product(range(reach), repeat=2))
+    around = graph.step("Pad", x, graph.integers(0, 0, SHIFT, SHIFT, 0, 0, SHIFT, SHIFT))
+    shifted = [
+        graph.step("Unsqueeze", graph.cut(around, (2, 3), (y, x), (y + h, x + w)), graph.integers(1)) for y, x in shifts
+    ]
+    stacked = graph.step("Concat", *shifted, axis=1)  # (B, 9, D, h, w)
+    places = graph.step("Transpose", stacked, perm=[3, 4, 2, 0, 1])  # (h, w, D, B, 9)
+    places = graph.step("Reshape", places, graph.integers(h * w, D, -1))  # (h w, D, B 9)
+    kept = graph.half_precision(medoids.permute(2, 3, 0, 1).reshape(h * w, k, D))
+    best = graph.step("ReduceMax", graph.step("MatMul", kept, places), graph.integers(1), keepdims=0)  # (h w, B 9)
+    best = graph.step("Reshape", best, graph.integers(h, w, -1, len(shifts)))
+    best = graph.step("Transpose", best, perm=[2, 3, 0, 1])  # (B, 9, h, w)
+    least = graph.constant(np.float32(-2 * BoundedNetwork.RADIUS**2))  # below any product
+    pads = graph.integers(0, 0, SHIFT, SHIFT, 0, 0, SHIFT, SHIFT)
+    best = graph.step("Pad", best, pads, least)  # (B, 9, h + 2, w + 2)
+    back = []
+    for index, (y, x_) in enumerate(shifts):
+        y, x_ = reach - 1 - y, reach - 1 - x_
+        one = graph.cut(best, (1, 2, 3), (index, y, x_), (index + 1, y + h, x_ + w))  # (B, 1, h, w)
+        back.append(graph.step("Squeeze", one, graph.integers(1)))
+    return graph.step("Max", *back)
+
+
+def _write_mean_of_worst(graph: _GraphWriter, distances: str, worst_of: int) -> None:
+    cells = graph.step("Reshape", distances, graph.integers(0, -1))  # (B, h w)
+    n_cells = graph.step("Shape", cells, start=1)
+    n_worst = graph.step("Max", graph.step("Div", n_cells, graph.integers(worst_of)), graph.integers(1))
+    largest = f"largest_{len(graph.nodes)}"
+    graph.nodes.append(helper.make_node("TopK", [cells, n_worst], [largest, f"{largest}_at"], axis=1))
+    graph.step("ReduceMean", largest, graph.integers(1), keepdims=0, output="score")
+
+
+def _write_distance(graph: _GraphWriter, products: str, output: str) -> str:
+    """Write `reference._distance`."""
+    doubled = graph.step("Mul", products, graph.constant(np.float32(-2)))
+    square = graph.step("Add", doubled, graph.constant(np.float32(2 * BoundedNetwork.RADIUS**2)))
+    return graph.step("Sqrt", graph.step("Max", square, graph.constant(np.float32(SQUARE_FLOOR))), output=output)
 
 
 def check_graph(graph: bytes, model: DistanceModel, images: Iterable[FloatArray]) -> float:
@@ -152,9 +298,10 @@ def check_graph(graph: bytes, model: DistanceModel, images: Iterable[FloatArray]
         except ModelFileError as error:  # distances that are not finite
             raise TrainingError(f"The graph cannot be used: {error}") from error
         with torch.inference_mode():
-            distance_map, maximum, mean = model(torch.from_numpy(image)[None, None])
+            distance_map, score, maximum, mean = model(torch.from_numpy(image)[None, None])
         pairs = [
             (found.distance_map, distance_map[0]),
+            (found.score, score[0]),
             (found.max_distance, maximum[0]),
             (found.mean_distance, mean[0]),
         ]

@@ -1,13 +1,14 @@
-"""The paper's network: grey patches in, 16 numbers per location out (Tayeh et al. 2020, sec. IV-C, Fig. 5).
+"""The two networks: grey pixels in, an embedding for every location out.
 
-Three 3x3 convolutions, a 2x2 max-pool, seven residual blocks; 16 filters and valid padding everywhere. It is fully
-convolutional, so it embeds a 64 x 64 patch and a whole image with the same weights and, because nothing is padded,
-to the same values: ``network(x)[..., i, j] == network(x[..., 2i:2i+64, 2j:2j+64])``.
+`TripletNetwork` is the paper's (Tayeh et al. 2020, sec. IV-C, Fig. 5): three 3x3 convolutions, a 2x2 max-pool, seven
+residual blocks; 16 filters and valid padding everywhere. It is fully convolutional, so it embeds a 64 x 64 patch and a
+whole image with the same weights and, because nothing is padded, to the same values:
+``network(x)[..., i, j] == network(x[..., 2i:2i+64, 2j:2j+64])``. `BoundedNetwork` is ours.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -22,6 +23,11 @@ STRIDE: Final = 2  # pixels from one cell to the next
 DIMENSION: Final = 16  # numbers per cell: the filters of every layer
 _N_BLOCKS: Final = 7
 _CROP: Final = 2  # what two valid 3x3 convolutions take from every side
+
+_STEM: Final = 16  # filters of the first layer of our network
+_CHANNELS: Final = 64  # filters of its other layers
+_DILATIONS: Final = (1, 1, 1)  # of the convolutions of its blocks
+_EMBEDDING: Final = 32  # numbers per cell of our network
 
 
 def _convolution(channels: int) -> nn.Conv2d:
@@ -81,24 +87,108 @@ class TripletNetwork(nn.Module):
         # Channels last is twice as fast here as the default layout: 16 channels fill one AVX-512 register.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    @classmethod
+    def with_weights(cls, arrays: dict[str, NDArray[Any]]) -> TripletNetwork:
+        """Rebuild a trained network from the arrays of `weights_to_arrays`, in evaluation mode.
+
+        Raises:
+            ModelFileError: names or shapes are not those of the network.
+        """
+        network = cls(torch.Generator())
+        weights_from_arrays(network, arrays)
+        return network.eval()
+
     def forward(self, pixels: Tensor) -> Tensor:
         """Embed ``(B, 1, H, W)`` float32 pixels as ``(B, 16, h, w)`` float32."""
         embedding: Tensor = self.blocks(self.stem(pixels.contiguous(memory_format=torch.channels_last)))
         return embedding
 
 
-def network_to_arrays(network: TripletNetwork) -> dict[str, NDArray[np.float32]]:
-    """Copy the weights out as named float32 arrays, the form in which they are stored."""
+class BoundedBlock(nn.Module):
+    """Add what two padded convolutions found to their input (He et al. 2016, with batch normalisation)."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.first = _padded(channels, channels, size=3, dilation=dilation)
+        self.first_norm = nn.BatchNorm2d(channels)
+        self.second = _padded(channels, channels, size=3, dilation=dilation)
+        self.second_norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C, h, w)`` to the same shape."""
+        found = self.second_norm(self.second(torch.relu(self.first_norm(self.first(x)))))
+        return torch.relu(x + found)
+
+
+class BoundedNetwork(nn.Module):
+    """Embed grey images at stride 4 in vectors of constant length: ``(B, 1, H, W)`` to ``(B, 32, H / 4, W / 4)``.
+
+    Two strided convolutions, three residual blocks, one 1x1 convolution, and every vector scaled to length 4: distances
+    lie in [0, 8], so that the softmax of the loss cannot saturate. H and W are multiples of 4. Cell (i, j) speaks for
+    the pixels [4i, 4i + 4) x [4j, 4j + 4) and sees `VIEW` pixels a side around them; what lies outside the image is 0.
+
+    Args:
+        generator: source of the initial weights.
+
+    Source: the paper's residual network (sec. IV-C). Departures: padded, so that every pixel has a cell; strided
+    convolutions instead of pooling and batch normalisation, for more steps a minute; bounded embeddings, because
+    without a bound the paper's distances grow until the loss saturates (docs/method.md).
+    """
+
+    STRIDE: Final = 4
+    VIEW: Final = 10 + 16 * sum(_DILATIONS)  # pixels a side that one cell sees: two stems, six convolutions
+    RADIUS: Final = 4.0  # length of every embedding
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self.stem = _padded(1, _STEM, size=4, stride=2)
+        self.stem_norm = nn.BatchNorm2d(_STEM)
+        self.down = _padded(_STEM, _CHANNELS, size=4, stride=2)
+        self.down_norm = nn.BatchNorm2d(_CHANNELS)
+        self.blocks = nn.Sequential(*(BoundedBlock(_CHANNELS, dilation) for dilation in _DILATIONS))
+        self.head = skip_init(nn.Conv2d, _CHANNELS, _EMBEDDING, kernel_size=1)  # type: ignore[no-untyped-call]
+        for parameter in self.parameters():
+            if parameter.ndim == 4:
+                nn.init.kaiming_uniform_(parameter, a=5**0.5, generator=generator)
+        nn.init.zeros_(self.head.bias)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @classmethod
+    def with_weights(cls, arrays: dict[str, NDArray[Any]]) -> BoundedNetwork:
+        """Rebuild a trained network, as `TripletNetwork.with_weights` does."""
+        network = cls(torch.Generator())
+        weights_from_arrays(network, arrays)
+        return network.eval()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Embed ``(B, 1, H, W)`` pixels as ``(B, 32, H / 4, W / 4)`` float32 of length 4."""
+        x = pixels.contiguous(memory_format=torch.channels_last)
+        x = torch.relu(self.stem_norm(self.stem(x)))
+        x = torch.relu(self.down_norm(self.down(x)))
+        embedding = self.head(self.blocks(x)).float()  # also under mixed precision
+        return nn.functional.normalize(embedding, dim=1) * self.RADIUS
+
+
+def _padded(channels: int, filters: int, *, size: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+    """Make a convolution without weights and bias whose output cells lie in the middle of the pixels they stand for."""
+    padding = (size - stride) // 2 * dilation
+    layer: nn.Conv2d = skip_init(  # type: ignore[no-untyped-call]
+        nn.Conv2d, channels, filters, kernel_size=size, stride=stride, padding=padding, dilation=dilation, bias=False
+    )
+    return layer
+
+
+def weights_to_arrays(network: nn.Module) -> dict[str, NDArray[Any]]:
+    """Copy the weights out as named arrays, the form in which they are stored."""
     return {name: value.detach().cpu().numpy().copy() for name, value in network.state_dict().items()}
 
 
-def network_from_arrays(arrays: dict[str, NDArray[np.float32]]) -> TripletNetwork:
-    """Rebuild a network from the arrays of `network_to_arrays`.
+def weights_from_arrays(network: nn.Module, arrays: dict[str, NDArray[Any]]) -> None:
+    """Put the arrays of `weights_to_arrays` back into a network.
 
     Raises:
         ModelFileError: names or shapes are not those of the network.
     """
-    network = TripletNetwork(torch.Generator())
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     found = {name: array.shape for name, array in arrays.items()}
     if found != expected:
@@ -107,4 +197,3 @@ def network_from_arrays(arrays: dict[str, NDArray[np.float32]]) -> TripletNetwor
             f"The stored weights do not fit the network: {odd[0]!r} with shape {odd[1]} is missing or extra."
         )
     network.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
-    return network

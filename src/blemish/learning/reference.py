@@ -1,30 +1,156 @@
-"""What good looks like: the prototype, the mean embedding of good images (Tayeh et al. 2020, sec. IV-E)."""
+"""What good looks like: the reference set that an image's embeddings are compared with.
+
+The paper's is a prototype, the mean embedding of good images (Tayeh et al. 2020, sec. IV-E). Ours keeps a few real
+embeddings instead, chosen so that every good one has a kept one near: per location for aligned parts, one bank for
+surfaces without fixed places. Each kind is a small module that maps embeddings to distances; `graph` writes it out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from blemish.images import prepare, read_image
-from blemish.learning.network import TripletNetwork
+from blemish.learning.network import BoundedNetwork, TripletNetwork
 from blemish.progress import Progress, silent
+from blemish.results import FloatArray
+
+MEDOIDS: Final = 8  # embeddings kept per location
+BANK: Final = 1024  # embeddings kept where places do not matter
+SHIFT: Final = 1  # cells that aligned parts may be out of place
+_N_CANDIDATES: Final = 20_000  # embeddings among which a bank is chosen
+# Least square of a distance. Near 0 it is the difference of two numbers near 32, of which rounding leaves little; with
+# this floor, a distance of 0.03 where the largest is 8, every runtime agrees to 1e-4.
+SQUARE_FLOOR: Final = 1e-3
 
 
-class Prototype(StrEnum):
-    """Two readings of the paper's "pixel-wise subtraction" from "the prototype" (sec. I and IV-E)."""
+class Reference(StrEnum):
+    """Where an image's embeddings are looked for in good ones."""
 
-    LOCATION = "location"  # one mean per location: for parts that always lie the same way
-    CATEGORY = "category"  # one mean for all locations: for textures and parts that lie freely
+    LOCATION = "location"  # at the same location: for parts that always lie the same way
+    CATEGORY = "category"  # anywhere: for textures and parts that lie freely
+
+
+class ToPrototype(nn.Module):
+    """Distance to one mean embedding, per location or for the category (Tayeh et al. 2020, sec. IV-E).
+
+    Args:
+        prototype: ``(D, h, w)`` or ``(D, 1, 1)`` float32.
+    """
+
+    prototype: Tensor
+
+    def __init__(self, prototype: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("prototype", prototype)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Map embeddings ``(B, D, h, w)`` to distances ``(B, h, w)``."""
+        distances: Tensor = torch.linalg.vector_norm(embeddings - self.prototype, dim=1)
+        return distances
+
+
+class ToNearestHere(nn.Module):
+    """Distance to the nearest of some good embeddings at the same location, or at most one cell beside it.
+
+    Args:
+        medoids: ``(k, D, h, w)`` float32, every vector of length `BoundedNetwork.RADIUS`.
+    """
+
+    medoids: Tensor
+
+    def __init__(self, medoids: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("medoids", medoids)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Map embeddings ``(B, D, h, w)`` to distances ``(B, h, w)``."""
+        h, w = embeddings.shape[2:]
+        around = nn.functional.pad(self.medoids, [SHIFT] * 4, mode="replicate")  # (k, D, h + 2, w + 2)
+        best = torch.full_like(embeddings[:, 0], -torch.inf)  # (B, h, w)
+        for y in range(2 * SHIFT + 1):
+            for x in range(2 * SHIFT + 1):
+                medoids = around[:, :, y : y + h, x : x + w]  # (k, D, h, w)
+                products = torch.einsum("bdhw,kdhw->bkhw", embeddings, medoids)
+                best = torch.maximum(best, products.amax(dim=1))
+        return _distance(best)
+
+
+class ToNearest(nn.Module):
+    """Distance to the nearest of a bank of good embeddings, wherever they came from.
+
+    Args:
+        bank: ``(k, D)`` float32, every vector of length `BoundedNetwork.RADIUS`.
+    """
+
+    bank: Tensor
+
+    def __init__(self, bank: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("bank", bank)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Map embeddings ``(B, D, h, w)`` to distances ``(B, h, w)``."""
+        B, _, h, w = embeddings.shape
+        cells = embeddings.flatten(2).transpose(1, 2)  # (B, h w, D)
+        return _distance((cells @ self.bank.T).amax(dim=2)).reshape(B, h, w)
+
+
+def _distance(product: Tensor) -> Tensor:
+    """Turn the inner product of two vectors of length r into their distance: |a - b|^2 = 2 r^2 - 2 a b."""
+    return (2 * BoundedNetwork.RADIUS**2 - 2 * product).clamp_min(SQUARE_FLOOR).sqrt()
+
+
+def nearest_reference(embeddings: Sequence[Tensor], kind: Reference, generator: torch.Generator) -> nn.Module:
+    """Choose the embeddings that stand for all good ones.
+
+    Farthest first (Gonzalez 1985; as a coreset: Roth et al. 2022, "PatchCore", sec. 3.2): start in the middle, then
+    add again and again the one that is farthest from all that were chosen. Kept in half precision, which makes a model
+    file half as large.
+
+    Args:
+        embeddings: ``(D, h, w)`` float32 of every good image; of one size where they are aligned.
+        kind: per location or for the category.
+        generator: of the candidates for a bank.
+    """
+    if kind is Reference.LOCATION:
+        stacked = torch.stack(list(embeddings))  # (n, D, h, w)
+        h, w = stacked.shape[2:]
+        places = stacked.permute(2, 3, 0, 1).flatten(0, 1)  # (h w, n, D)
+        chosen = _farthest_first(places, min(MEDOIDS, len(stacked)))  # (h w, k, D)
+        return ToNearestHere(chosen.reshape(h, w, *chosen.shape[1:]).permute(2, 3, 0, 1).half().float().contiguous())
+    cells = torch.cat([embedding.flatten(1).T for embedding in embeddings])  # (n h w, D)
+    candidates = cells[torch.randperm(len(cells), generator=generator)[:_N_CANDIDATES]]
+    return ToNearest(_farthest_first(candidates[None], min(BANK, len(candidates)))[0].half().float())
+
+
+def _farthest_first(points: Tensor, k: int) -> Tensor:
+    """Choose k of n points in each of several sets: ``(S, n, D)`` of one length to ``(S, k, D)``."""
+    sets = torch.arange(len(points))
+    index = (points @ points.mean(dim=1).unsqueeze(2)).squeeze(2).argmax(dim=1)  # (S,) nearest the middle
+    chosen = [points[sets, index]]
+    nearest = torch.full(points.shape[:2], -torch.inf)  # (S, n) product with the nearest chosen one
+    while len(chosen) < k:
+        nearest = torch.maximum(nearest, (points @ chosen[-1].unsqueeze(2)).squeeze(2))
+        chosen.append(points[sets, nearest.argmin(dim=1)])
+    return torch.stack(chosen, dim=1)
+
+
+def embed(network: BoundedNetwork, images: Iterable[FloatArray]) -> list[Tensor]:
+    """Embed prepared images ``(H, W)`` one by one: ``(D, h, w)`` each."""
+    with torch.inference_mode():
+        return [network(torch.from_numpy(image)[None, None])[0] for image in images]
 
 
 def mean_embedding(
-    network: TripletNetwork, paths: Sequence[Path], side: int, kind: Prototype, progress: Progress = silent
+    network: TripletNetwork, paths: Sequence[Path], side: int, kind: Reference, progress: Progress = silent
 ) -> Tensor:
-    """Average the embeddings of good images.
+    """Average the embeddings of good images: the paper's prototype.
 
     Args:
         network: in evaluation mode.
@@ -43,7 +169,7 @@ def mean_embedding(
         for done, path in enumerate(paths, start=1):
             pixels = torch.from_numpy(prepare(read_image(path), side, side))[None, None].to(device)  # (1, 1, H, W)
             embedding = network(pixels)[0].double()  # (16, h, w)
-            if kind is Prototype.CATEGORY:
+            if kind is Reference.CATEGORY:
                 embedding = embedding.mean(dim=(1, 2), keepdim=True)  # (16, 1, 1)
             total = embedding if total is None else total + embedding
             progress("averaging good images", done, len(paths))

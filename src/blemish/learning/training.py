@@ -1,8 +1,9 @@
-"""The training loop, written out: triplets in, a trained network out; safe against kill and Ctrl-C.
+"""The training loop, written out: a learner's steps in, a trained network out; safe against kill and Ctrl-C.
 
-Follows Tayeh et al. 2020, sec. IV-D: Adam with a fixed learning rate of 1e-4, batches of 256 triplets, 40 epochs.
-Everything random is derived from (seed, epoch, batch), so the state of a run is the weights, Adam's moments and the
-number of steps: a checkpoint of half a megabyte from which a run goes on to the same result, bit for bit on a CPU.
+What a step teaches is the learner's business: `triplets.PatchTriplets` (Tayeh et al. 2020) and
+`nearest.NearestTriplets` (ours) draw triplets and give their loss. Everything random in a step is derived from the
+seed and the step, so the state of a run is the weights, the optimiser's moments and the number of steps: a checkpoint
+of a few megabytes at most from which a run goes on to the same result, bit for bit on a CPU.
 """
 
 from __future__ import annotations
@@ -16,45 +17,43 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from blemish.errors import SettingError, TrainingError
+from blemish.errors import TrainingError
 from blemish.images import write_bytes
-from blemish.learning.defects import DEFECTS
-from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
-from blemish.learning.network import TripletNetwork, network_to_arrays
-from blemish.learning.triplets import EpochPlan, PatchPyramid, cut_triplets, epoch_size, plan_epoch
+from blemish.learning.network import weights_from_arrays, weights_to_arrays
 from blemish.progress import Progress, silent
 
 _CHECKPOINT_EVERY_S: Final = 20.0  # what a kill may cost
 _LOSSES_KEPT: Final = 50  # steps over which the loss that is told is averaged
+_N_TIMED: Final = 6  # steps that are timed to plan how many fit into the minutes asked for; the first one warms up
 
 
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How long and with what to train; the defaults are the paper's (sec. IV-D)."""
+class Learner(Protocol):
+    """Teaches a network, one step at a time."""
 
-    epochs: int = 40  # passes over the images, each at a new random scale
-    batch_size: int = 256  # triplets a step
-    learning_rate: float = 1e-4  # fixed
-    defect: str = "random_erasing"  # what makes a negative: a name from `defects.DEFECTS`
-    seed: int = 0  # of the initial weights and of every draw
+    key: dict[str, Any]  # JSON-ready: all that the result depends on, beside the images themselves
 
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0 or self.seed < 0:
-            raise SettingError(
-                f"Found {self.epochs} epochs, batch size {self.batch_size}, learning rate {self.learning_rate}, "
-                f"seed {self.seed}; expected at least 1, at least 1, above 0, at least 0."
-            )
-        if self.defect not in DEFECTS:
-            raise SettingError(f"Found defect {self.defect!r}; expected one of {', '.join(DEFECTS)}.")
+    @property
+    def network(self) -> nn.Module:
+        """The network that is taught."""
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """Make the optimiser of the network's parameters."""
+
+    def learning_rate(self, step: int, n_steps: int) -> float:
+        """Return the learning rate of a step."""
+
+    def loss(self, step: int, device: torch.device) -> tuple[Tensor, int]:
+        """Draw the triplets of a step and return their loss, a scalar in [0, 1], and how many they were."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,9 @@ class TrainingSummary:
 class _State:
     """All that a run has to remember."""
 
-    network: TripletNetwork
-    optimiser: torch.optim.Adam
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    n_steps: int
     step: int = 0
     n_triplets: int = 0
     elapsed_s: float = 0.0
@@ -82,99 +82,94 @@ class _State:
 
 
 def train(
-    pyramid: PatchPyramid,
-    settings: TrainingSettings,
+    learner: Learner,
     *,
+    n_steps: int | None = None,
+    minutes: float = 5.0,
     run_id: str = "",
     checkpoint_path: Path | None = None,
     progress: Progress = silent,
-) -> tuple[TripletNetwork, TrainingSummary]:
-    """Train the paper's network from scratch on triplets of good images.
+) -> TrainingSummary:
+    """Train a learner's network; afterwards it is on the CPU and in evaluation mode.
 
     Args:
-        pyramid: the images.
-        settings: how long and with what.
+        learner: what a step teaches.
+        n_steps: optimiser steps. None: as many as fit into ``minutes`` on this machine, timed before the first step;
+            the number is in the summary, and with it the same result can be had anywhere.
+        minutes: see ``n_steps``.
         run_id: what else the result depends on (the images, say); a checkpoint of another run is refused.
         checkpoint_path: where the run is saved every 20 seconds and at its end, and taken up again if the file is
             there. None: nothing is saved.
         progress: told after every step, with the loss.
 
     Returns:
-        The network, on the CPU and in evaluation mode, and what was done. Ctrl-C ends training after the step at
-        hand; what has been learned is returned, and saved. A second Ctrl-C stops at once.
+        What was done. Ctrl-C ends training after the step at hand; what has been learned stays in the network, and is
+        saved. A second Ctrl-C stops at once.
 
     Raises:
         TrainingError: the checkpoint belongs to another run or is damaged, or the loss is not a number any more.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    n_steps = sum(_n_batches(pyramid, settings, epoch) for epoch in range(settings.epochs))
-    key = json.dumps({"run": run_id, "scales": pyramid.scales, "n_images": len(pyramid), **asdict(settings)})
-    state = _start(settings, device)
+    network = learner.network.to(device).train()
+    key = json.dumps({"run": run_id, "n_steps": n_steps, "minutes": None if n_steps else minutes, **learner.key})
     if checkpoint_path is not None and checkpoint_path.exists():
+        state = _State(network, learner.optimiser(), n_steps=0)
         _load_checkpoint(state, checkpoint_path, key)
+    else:
+        state = _State(network, learner.optimiser(), n_steps or _steps_within(minutes, learner, device))
     losses = state.losses
     saved_at = time.monotonic()
 
     with _interruption() as interrupted:
-        for plan, batch, rng in _batches_from(state.step, pyramid, settings):
-            if interrupted.is_set():
-                break
+        while state.step < state.n_steps and not interrupted.is_set():
             started = time.monotonic()
-            triplets = cut_triplets(pyramid, plan, batch, DEFECTS[settings.defect], rng)
-            pixels = torch.from_numpy(np.concatenate(triplets)).unsqueeze(1).to(device)  # (3B, 1, 64, 64)
-            anchors, positives, negatives = state.network(pixels).flatten(1).chunk(3)  # (B, 16) each
-            loss = triplet_softmax_loss(euclidean_distance(anchors, positives), euclidean_distance(anchors, negatives))
+            for group in state.optimiser.param_groups:
+                group["lr"] = learner.learning_rate(state.step, state.n_steps)
+            loss, n_triplets = learner.loss(state.step, device)
             state.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             state.optimiser.step()
 
             losses.append(loss.item())
             if not math.isfinite(losses[-1]):
-                raise TrainingError(f"The loss became {losses[-1]} at step {state.step}; use a smaller learning rate.")
+                raise TrainingError(
+                    f"The loss became {losses[-1]} at step {state.step}: training is unstable. Try another --seed; "
+                    "if that does not help, please report it with the settings."
+                )
             state.step += 1
-            state.n_triplets += len(anchors)
+            state.n_triplets += n_triplets
             state.elapsed_s += time.monotonic() - started
-            progress("training", state.step, n_steps, f"loss {np.mean(losses):.3f}")
+            progress("training", state.step, state.n_steps, f"loss {np.mean(losses):.3f}")
             if checkpoint_path is not None and time.monotonic() - saved_at > _CHECKPOINT_EVERY_S:
                 _save_checkpoint(state, checkpoint_path, key)
                 saved_at = time.monotonic()
 
     if checkpoint_path is not None:
         _save_checkpoint(state, checkpoint_path, key)
-    summary = TrainingSummary(
+    network.cpu().eval()
+    return TrainingSummary(
         steps=state.step,
-        steps_planned=n_steps,
+        steps_planned=state.n_steps,
         n_triplets=state.n_triplets,
         elapsed_s=round(state.elapsed_s, 3),
         final_loss=float(np.mean(losses)) if losses else math.nan,
-        interrupted=state.step < n_steps,
+        interrupted=state.step < state.n_steps,
     )
-    return state.network.cpu().eval(), summary
 
 
-def _n_batches(pyramid: PatchPyramid, settings: TrainingSettings, epoch: int) -> int:
-    return math.ceil(epoch_size(len(pyramid), pyramid.scales, settings.seed, epoch) / settings.batch_size)
-
-
-def _batches_from(
-    step: int, pyramid: PatchPyramid, settings: TrainingSettings
-) -> Iterator[tuple[EpochPlan, slice, np.random.Generator]]:
-    """Go through the batches of all epochs from a step on, planning one epoch at a time."""
-    for epoch in range(settings.epochs):
-        n_batches = _n_batches(pyramid, settings, epoch)
-        if step >= n_batches:  # done in an earlier sitting
-            step -= n_batches
-            continue
-        plan = plan_epoch(pyramid.categories, pyramid.scales, settings.seed, epoch)
-        for start in range(step * settings.batch_size, len(plan), settings.batch_size):
-            rng = np.random.default_rng([settings.seed, epoch, start])
-            yield plan, slice(start, min(start + settings.batch_size, len(plan))), rng
-        step = 0
-
-
-def _start(settings: TrainingSettings, device: torch.device) -> _State:
-    network = TripletNetwork(torch.Generator().manual_seed(settings.seed)).to(device).train()
-    return _State(network, torch.optim.Adam(network.parameters(), lr=settings.learning_rate))
+def _steps_within(minutes: float, learner: Learner, device: torch.device) -> int:
+    """Time some steps that teach nothing, and say how many fit into the time; at least one."""
+    before = {name: value.clone() for name, value in learner.network.state_dict().items()}
+    seconds = []
+    for step in range(_N_TIMED):
+        started = time.monotonic()
+        loss = learner.loss(step, device)[0]
+        loss.backward()  # type: ignore[no-untyped-call]
+        loss.item()  # waits for an accelerator
+        seconds.append(time.monotonic() - started)
+    learner.network.load_state_dict(before)  # batch normalisation has counted along
+    learner.network.zero_grad()
+    return max(1, int(60 * minutes / float(np.median(seconds[1:]))))
 
 
 @contextmanager
@@ -198,12 +193,13 @@ def _interruption() -> Iterator[threading.Event]:
 
 
 def _save_checkpoint(state: _State, path: Path, key: str) -> None:
-    arrays: dict[str, NDArray[Any]] = {f"network/{k}": v for k, v in network_to_arrays(state.network).items()}
+    arrays: dict[str, NDArray[Any]] = {f"network/{k}": v for k, v in weights_to_arrays(state.network).items()}
     for index, moments in state.optimiser.state_dict()["state"].items():
         for name, value in moments.items():
-            arrays[f"adam/{index}/{name}"] = value.cpu().numpy()
+            arrays[f"moments/{index}/{name}"] = value.cpu().numpy()
     numbers = {
         "step": state.step,
+        "n_steps": state.n_steps,
         "n_triplets": state.n_triplets,
         "elapsed_s": state.elapsed_s,
         "losses": [*state.losses],
@@ -225,13 +221,15 @@ def _load_checkpoint(state: _State, path: Path, key: str) -> None:
         raise TrainingError(f"Checkpoint {path} cannot be read ({error}). {remedy}") from error
     if saved_key != key:
         raise TrainingError(f"Checkpoint {path} belongs to a run with other images or settings. {remedy}")
-    weights = {k.removeprefix("network/"): torch.from_numpy(v) for k, v in arrays.items() if k.startswith("network/")}
-    state.network.load_state_dict(weights)
+    weights_from_arrays(
+        state.network, {k.removeprefix("network/"): v for k, v in arrays.items() if k.startswith("network/")}
+    )
     saved = state.optimiser.state_dict()
     for name, value in arrays.items():
-        if name.startswith("adam/"):
+        if name.startswith("moments/"):
             _, index, moment = name.split("/")
             saved["state"].setdefault(int(index), {})[moment] = torch.from_numpy(value)
     state.optimiser.load_state_dict(saved)
-    state.step, state.n_triplets, state.elapsed_s = numbers["step"], numbers["n_triplets"], numbers["elapsed_s"]
+    state.step, state.n_steps = numbers["step"], numbers["n_steps"]
+    state.n_triplets, state.elapsed_s = numbers["n_triplets"], numbers["elapsed_s"]
     state.losses.extend(numbers["losses"])

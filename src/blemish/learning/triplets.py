@@ -1,4 +1,4 @@
-"""Triplets of patches, cut at several scales from good images (Tayeh et al. 2020, sec. IV-A and IV-B).
+"""The paper's learner: triplets of patches, cut at several scales from good images (Tayeh et al. 2020, sec. IV).
 
 Prepared images go into a `PatchPyramid` once; every epoch is planned as plain numbers (`plan_epoch`) and cut batch by
 batch (`cut_triplets`). Plan and batch depend on nothing but the seed, the epoch and the batch number, so a run that
@@ -10,24 +10,48 @@ from __future__ import annotations
 import math
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Any, Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from blemish.errors import OutputError, SettingError, TrainingError
 from blemish.images import prepare, read_all, resize
-from blemish.learning.defects import Defect
-from blemish.learning.network import PATCH_SIZE
+from blemish.learning.defects import DEFECTS, Defect
+from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
+from blemish.learning.network import PATCH_SIZE, TripletNetwork
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray
 
 # Side in pixels to which the image is resized -> patches then taken from it (paper, sec. IV-B).
 PAPER_SCALES: Final[dict[int, int]] = {1024: 16, 512: 16, 256: 8, 128: 8}
-_LEVELS = 65535  # prepared pixels are kept as 16-bit numbers: half the memory, an error of at most 7.6e-6
+LEVELS: Final = 65535  # prepared pixels are kept as 16-bit numbers: half the memory, an error of at most 7.6e-6
+
+
+@dataclass(frozen=True)
+class PatchSettings:
+    """How long and with what to train; the defaults are the paper's (sec. IV-D)."""
+
+    epochs: int = 40  # passes over the images, each at a new random scale
+    batch_size: int = 256  # triplets a step
+    learning_rate: float = 1e-4  # fixed
+    defect: str = "random_erasing"  # what makes a negative: a name from `defects.DEFECTS`
+    seed: int = 0  # of the initial weights and of every draw
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0 or self.seed < 0:
+            raise SettingError(
+                f"Found {self.epochs} epochs, batch size {self.batch_size}, learning rate {self.learning_rate}, "
+                f"seed {self.seed}; expected at least 1, at least 1, above 0, at least 0."
+            )
+        if self.defect not in DEFECTS:
+            raise SettingError(f"Found defect {self.defect!r}; expected one of {', '.join(DEFECTS)}.")
 
 
 @dataclass(frozen=True)
@@ -63,7 +87,7 @@ class PatchPyramid:
             )
         self.scales = scales
         self.categories = np.unique([image.category for image in images], return_inverse=True)[1]  # (n,) int
-        self._levels = {side: _on_disk((len(images), side, side)) for side in scales}
+        self._levels = {side: on_disk((len(images), side, side)) for side in scales}
         self._fill(images, progress)
 
     def _fill(self, images: Sequence[TrainingImage], progress: Progress) -> None:
@@ -72,7 +96,7 @@ class PatchPyramid:
         def keep(index: int, pixels: FloatArray) -> None:
             prepared = prepare(pixels, largest, largest)
             for side, level in self._levels.items():
-                level[index] = np.rint(resize(prepared, side, side) * _LEVELS)
+                level[index] = np.rint(resize(prepared, side, side) * LEVELS)
             progress("reading images", index + 1, len(images))
 
         read_all([image.path for image in images], keep)
@@ -92,20 +116,30 @@ class PatchPyramid:
         patches = np.empty((len(places), PATCH_SIZE, PATCH_SIZE), dtype=np.float32)
         for patch, (image, side, top, left) in zip(patches, places, strict=True):
             patch[:] = self._levels[int(side)][image, top : top + PATCH_SIZE, left : left + PATCH_SIZE]
-        return patches / np.float32(_LEVELS)
+        return patches / np.float32(LEVELS)
 
 
-def _on_disk(shape: tuple[int, int, int]) -> NDArray[np.uint16]:
+def on_disk(shape: tuple[int, ...]) -> NDArray[np.uint16]:
     """Map a nameless temporary file that is really there: a full disk must show now, not as a crash later."""
-    n_bytes = 2 * math.prod(shape)
+    with temporary_file() as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, 2 * math.prod(shape))
+        return np.memmap(file, dtype=np.uint16, mode="w+", shape=shape)
+
+
+@contextmanager
+def temporary_file() -> Iterator[IO[bytes]]:
+    """Open a nameless file that vanishes with its last user.
+
+    Raises:
+        OutputError: there is no room for it, or for what is written to it.
+    """
     try:
         with tempfile.TemporaryFile(prefix="blemish-") as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, n_bytes)
-            return np.memmap(file, dtype=np.uint16, mode="w+", shape=shape)
+            yield file
     except OSError as error:
         raise OutputError(
-            f"No room for {n_bytes // 2**20} MB of prepared images in {tempfile.gettempdir()} ({error.strerror}). "
+            f"No room for prepared images in {tempfile.gettempdir()} ({error.strerror}). "
             "Free some space there, or set TMPDIR to a folder on a larger disk."
         ) from error
 
@@ -192,3 +226,58 @@ def cut_triplets(
     for negative in negatives:
         negative[:] = defect(negative, rng)[0]
     return pyramid.cut(plan.anchors[batch]), pyramid.cut(plan.positives[batch]), negatives
+
+
+class PatchTriplets:
+    """Teaches the paper's network, batch by batch; a `training.Learner`.
+
+    Args:
+        pyramid: the images.
+        settings: how long and with what.
+    """
+
+    def __init__(self, pyramid: PatchPyramid, settings: PatchSettings) -> None:
+        self.network = TripletNetwork(torch.Generator().manual_seed(settings.seed))
+        self.key: dict[str, Any] = {"scales": pyramid.scales, "n_images": len(pyramid), **asdict(settings)}
+        self._pyramid, self._settings = pyramid, settings
+        self._n_batches = [
+            math.ceil(epoch_size(len(pyramid), pyramid.scales, settings.seed, epoch) / settings.batch_size)
+            for epoch in range(settings.epochs)
+        ]
+        self._planned = -1, EpochPlan(*(np.empty((0, 4), dtype=np.int64) for _ in range(3)))  # the epoch at hand
+
+    @property
+    def n_steps(self) -> int:
+        """Batches in all epochs together."""
+        return sum(self._n_batches)
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """Make Adam (paper, sec. IV-D)."""
+        return torch.optim.Adam(self.network.parameters(), lr=self._settings.learning_rate)
+
+    def learning_rate(self, step: int, n_steps: int) -> float:
+        """Return the learning rate, the same for every step (paper, sec. IV-D)."""
+        return self._settings.learning_rate
+
+    def loss(self, step: int, device: torch.device) -> tuple[Tensor, int]:
+        """Cut the batch of a step, and return the mean loss of its triplets and their number."""
+        settings = self._settings
+        plan, start, rng = self._batch(step)
+        batch = slice(start, min(start + settings.batch_size, len(plan)))
+        triplets = cut_triplets(self._pyramid, plan, batch, DEFECTS[settings.defect], rng)
+        pixels = torch.from_numpy(np.concatenate(triplets)).unsqueeze(1).to(device)  # (3B, 1, 64, 64)
+        anchors, positives, negatives = self.network(pixels).flatten(1).chunk(3)  # (B, 16) each
+        d_positive, d_negative = euclidean_distance(anchors, positives), euclidean_distance(anchors, negatives)
+        return triplet_softmax_loss(d_positive, d_negative), len(anchors)
+
+    def _batch(self, step: int) -> tuple[EpochPlan, int, np.random.Generator]:
+        """Find the epoch of a step, plan it when it begins, and say where in it the step's batch starts."""
+        epoch = 0
+        while step >= self._n_batches[epoch]:
+            step -= self._n_batches[epoch]
+            epoch += 1
+        if self._planned[0] != epoch:
+            pyramid = self._pyramid
+            self._planned = epoch, plan_epoch(pyramid.categories, pyramid.scales, self._settings.seed, epoch)
+        start = step * self._settings.batch_size
+        return self._planned[1], start, np.random.default_rng([self._settings.seed, epoch, start])

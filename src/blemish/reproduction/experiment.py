@@ -22,22 +22,22 @@ from blemish.detection.decision import require_alpha
 from blemish.detection.detector import Detector
 from blemish.errors import DatasetError, OutputError, SettingError
 from blemish.evaluation.paper import paper_defect_type
-from blemish.evaluation.protocols import ALL, ScoredSample
+from blemish.evaluation.protocols import ALL, ScoredSample, scored_sample
 from blemish.images import read_all, read_image, read_mask, resize, write_bytes, write_text
+from blemish.learning.assembly import GoodImages, Making, hold_out, prototype_detector, provenance, run_id
 from blemish.learning.defects import DEFECTS
-from blemish.learning.fit import (
-    METHODS,
-    GoodImages,
-    build_detector,
-    hold_out,
-    prototype_kind,
-    provenance,
-    run_id,
-    scales_for,
-)
+from blemish.learning.fit import PAPER_METHODS, reference_kind, scales_for
 from blemish.learning.network import TripletNetwork
-from blemish.learning.training import TrainingSettings, TrainingSummary, train
-from blemish.learning.triplets import PatchPyramid, TrainingImage, cut_triplets, plan_epoch
+from blemish.learning.reference import Reference
+from blemish.learning.training import TrainingSummary, train
+from blemish.learning.triplets import (
+    PatchPyramid,
+    PatchSettings,
+    PatchTriplets,
+    TrainingImage,
+    cut_triplets,
+    plan_epoch,
+)
 from blemish.progress import Progress, silent
 from blemish.report.overlay import shrink
 from blemish.results import FloatArray, Threshold
@@ -58,7 +58,7 @@ class ReproductionSettings:
     repeats: int = 3  # as in the paper (sec. IV-E)
     epochs: int = 40  # as in the paper (sec. IV-D)
     side: int = 1024  # as in the paper (sec. IV-B)
-    prototype: str = "location"  # or "category"; see `learning.reference.Prototype`
+    reference: str = "location"  # or "category"; see `learning.reference.Reference`
     alpha: float = 0.05  # false-alarm rate asked for at the operating point
     seed: int = 0  # repeat r runs with seed + r
 
@@ -67,8 +67,11 @@ class ReproductionSettings:
             raise SettingError(
                 f"Found {self.repeats} repeats and {len(self.known)} known categories; expected at least one of each."
             )
-        TrainingSettings(epochs=self.epochs, seed=self.seed)  # refuses what it cannot train with, before hours of work
-        prototype_kind(self.prototype)
+        PatchSettings(epochs=self.epochs, seed=self.seed)  # refuses what it cannot train with, before hours of work
+        if reference_kind(self.reference) is None:
+            raise SettingError(
+                f"Found reference {self.reference!r}; expected one of {', '.join(Reference)}: one for all categories."
+            )
         scales_for(self.side)
         require_alpha(self.alpha)
         if both := set(self.known) & set(self.unknown):
@@ -110,7 +113,7 @@ def score_everything(
     results: list[CategoryScores] = []
     for repeat in range(settings.repeats):
         splits = {name: _split(samples, name, settings.seed + repeat) for name, samples in categories.items()}
-        for method in METHODS:
+        for method in PAPER_METHODS:
             run = _Run(method, repeat, splits, settings, out, progress)
             if not all(run.scores_path(name).exists() for name in categories):
                 _finish(run)
@@ -184,10 +187,10 @@ class _Run:
     progress: Progress
 
     @property
-    def training(self) -> TrainingSettings:
+    def training(self) -> PatchSettings:
         """How its network is trained."""
         seed = self.settings.seed + self.repeat
-        return TrainingSettings(epochs=self.settings.epochs, defect=METHODS[self.method], seed=seed)
+        return PatchSettings(epochs=self.settings.epochs, defect=PAPER_METHODS[self.method], seed=seed)
 
     def scores_path(self, category: str) -> Path:
         """Where the scores of a category go."""
@@ -219,16 +222,17 @@ def _train(run: _Run, hashes: dict[str, dict[str, str]]) -> tuple[TripletNetwork
     pyramid = PatchPyramid(images, scales_for(run.settings.side), run.tell)
     if run.repeat == 0:
         _keep_triplets(pyramid, run.training, run.picture_path(f"triplets-{run.method}"))
-    network, summary = train(
-        pyramid,
-        run.training,
+    learner = PatchTriplets(pyramid, run.training)
+    summary = train(
+        learner,
+        n_steps=learner.n_steps,
         run_id=run_id(hashes),
         checkpoint_path=run.out / "checkpoints" / f"{run.method}-{run.repeat}.checkpoint",
         progress=run.tell,
     )
     if summary.interrupted:
         raise KeyboardInterrupt
-    return network, summary
+    return learner.network, summary
 
 
 def _score_category(
@@ -237,15 +241,13 @@ def _score_category(
     """Make the detector of one category and score its test images."""
     split, settings = run.splits[name], run.settings
     learned = split.good.learned[:PROTOTYPE_IMAGES]
-    detector = build_detector(
+    detector = prototype_detector(
         network,
         GoodImages(name, learned, split.good.held_out),
-        kind=prototype_kind(settings.prototype),
-        method=run.method,
+        kind=Reference(settings.reference),
         side=settings.side,
         alpha=settings.alpha,
-        training={**asdict(run.training), **asdict(summary)},
-        hashes=hashes,
+        making=Making(run.method, {**asdict(run.training), **asdict(summary)}, hashes),
         progress=lambda stage, done, total, note="": run.tell(f"{name}, {stage}", done, total, note),
     )
     if run.repeat == 0:
@@ -266,14 +268,13 @@ def _score_category(
 def _score(detector: Detector, test: Sequence[Sample], tell: Callable[[int, int], None]) -> tuple[ScoredSample, ...]:
     scored = []
     for done, sample in enumerate(test, start=1):
-        found = detector.inspect(sample.path)
         place = f"{sample.category}/{sample.split}/{sample.defect_type}/{sample.path.name}"
-        scored.append(ScoredSample(place, sample.category, sample.defect_type, found.max_distance, found.mean_distance))
+        scored.append(scored_sample(place, sample, detector.inspect(sample.path)))
         tell(done, len(test))
     return tuple(scored)
 
 
-def _keep_triplets(pyramid: PatchPyramid, settings: TrainingSettings, file: Path) -> None:
+def _keep_triplets(pyramid: PatchPyramid, settings: PatchSettings, file: Path) -> None:
     """Keep a few of the triplets that training will see, for Figure 4."""
     plan = plan_epoch(pyramid.categories, pyramid.scales, settings.seed, 0)
     rng = np.random.default_rng([settings.seed, 0, 0])

@@ -65,7 +65,7 @@ def aurocs(results: Sequence[CategoryScores], method: str, protocol: str) -> lis
         results: of the experiment.
         method: "tayeh2020" or "staar2019".
         protocol: "paper" (the SVM is fitted on the images it judges; the baseline has none and is the same under
-            both), or "honest" (nothing is fitted; the score is the maximum distance).
+            both), or "honest" (nothing is fitted; the detector's score judges, here the maximum distance).
     """
     values: dict[tuple[str, str, bool], list[float]] = defaultdict(list)
     for result in results:
@@ -92,7 +92,7 @@ def _about(results: Sequence[CategoryScores], settings: ReproductionSettings) ->
         ("training", f"{settings.epochs} epochs (paper: 40), {min(min(s) for s in steps.values())} steps or more"),
         ("training time", ", ".join(f"{name} {value:.1f} minutes a run" for name, value in minutes.items())),
         ("image size", f"{settings.side} x {settings.side} (paper: 1024 x 1024)"),
-        ("prototype", f"per {settings.prototype}, of at most {max(r.n_prototype for r in results)} good images"),
+        ("prototype", f"per {settings.reference}, of at most {max(r.n_prototype for r in results)} good images"),
         ("graph against PyTorch", f"scores differ by at most {difference:.1g}, on every category and repeat"),
     )
     return page.Section("What was run", tables=(Table(("setting", "value"), rows),))
@@ -153,7 +153,7 @@ def _operating_point(results: Sequence[CategoryScores], settings: ReproductionSe
 
 def _share_stopped(result: CategoryScores, *, is_good: bool) -> float:
     group = [sample for sample in result.samples if (sample.defect_type == GOOD) == is_good]
-    stopped = [decide(sample.max_distance, result.threshold) is Verdict.DEFECTIVE for sample in group]
+    stopped = [decide(sample.score, result.threshold) is Verdict.DEFECTIVE for sample in group]
     return sum(stopped) / len(group)
 
 
@@ -218,13 +218,13 @@ def _aurocs_table(results: Sequence[CategoryScores]) -> Table:
 
 
 def _scores_table(results: Sequence[CategoryScores]) -> Table:
+    numbers = ("score", "max_distance", "mean_distance")
     rows = [
-        (r.method, str(r.repeat), r.category, s.defect_type, s.path, str(s.max_distance), str(s.mean_distance))
+        (r.method, str(r.repeat), r.category, s.defect_type, s.path, *(str(getattr(s, name)) for name in numbers))
         for r in results
         for s in r.samples
     ]
-    headers = ("method", "repeat", "category", "defect_type", "path", "max_distance", "mean_distance")
-    return Table(headers, tuple(rows))
+    return Table(("method", "repeat", "category", "defect_type", "path", *numbers), tuple(rows))
 
 
 def _markdown(section: page.Section) -> str:

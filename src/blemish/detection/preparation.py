@@ -1,0 +1,64 @@
+"""How an image is brought to the pixels that a graph takes, and where the cells of its map lie on the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from blemish.detection.scoring import Geometry
+from blemish.images import prepare, resize
+from blemish.results import FloatArray
+
+_LEAST_PX = 32  # no axis is shrunk below this: a smaller image has nothing left to look at
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Size and grey range of prepared images, and the cells that the network makes of them.
+
+    Two sizes are possible: one and the same ``height`` and ``width`` for all, or the image's own size times ``scale``,
+    which keeps its shape. Two grey ranges are possible: each image's own (the paper's), or ``black`` to ``white`` for
+    all, which keeps what a brighter or darker image has to say.
+    """
+
+    height: int | None  # rows of prepared images; None: the image's own times scale
+    width: int | None  # columns; None exactly where height is None
+    scale: float  # prepared pixels per image pixel where the size is the image's own; at most 1
+    black: float | None  # grey value, 0 to 1, that becomes 0; None: each image's smallest
+    white: float | None  # grey value that becomes 1; None exactly where black is None
+    multiple: int  # prepared images are continued at their lower and right edges to a multiple of so many pixels
+    patch_size: int  # prepared pixels a side that one cell of the distance map sees
+    stride: int  # prepared pixels from cell to cell
+    centre: float  # prepared pixels from the upper (left) edge of the image to the centre of the first cell
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the rows and columns to which an image of this size is resized, before it is continued."""
+        if self.height is not None and self.width is not None:
+            return self.height, self.width
+        return max(round(height * self.scale), min(height, _LEAST_PX)), max(
+            round(width * self.scale), min(width, _LEAST_PX)
+        )
+
+    def apply(self, image: FloatArray) -> FloatArray:
+        """Prepare an image.
+
+        Args:
+            image: ``(H, W)`` float32 in [0, 1], as `images.read_image` returns it.
+
+        Returns:
+            ``(H', W')`` float32 in [0, 1]; grey values beyond black and white are cut off.
+        """
+        size = self.size(*image.shape)
+        if self.black is None or self.white is None:
+            prepared = prepare(image, *size)
+        else:
+            stretched = (resize(image, *size) - np.float32(self.black)) / np.float32(self.white - self.black)
+            prepared = np.clip(stretched, 0, 1)
+        below, right = -size[0] % self.multiple, -size[1] % self.multiple
+        return np.pad(prepared, ((0, below), (0, right)), mode="edge") if below or right else prepared
+
+    def geometry(self, height: int, width: int) -> Geometry:
+        """Say where cells lie on an image of this size."""
+        rows, columns = self.size(height, width)
+        return Geometry(self.centre, self.stride, scale_y=height / rows, scale_x=width / columns)

@@ -1,0 +1,268 @@
+"""From a trained network and good images to a Detector: reference set, graph, proof, threshold, provenance."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor
+
+import blemish
+from blemish.datasets import content_hash
+from blemish.detection.detector import Detector
+from blemish.detection.model_file import HELD_OUT, LEARNED, Description, Model
+from blemish.detection.preparation import Preparation
+from blemish.errors import DatasetError
+from blemish.images import read_image
+from blemish.learning.graph import DistanceModel, build_graph, check_graph, smooth
+from blemish.learning.nearest import PreparedImages
+from blemish.learning.network import PATCH_SIZE, STRIDE, BoundedNetwork, TripletNetwork, weights_to_arrays
+from blemish.learning.reference import Reference, ToPrototype, embed, mean_embedding, nearest_reference
+from blemish.progress import Progress, silent
+from blemish.results import Threshold
+
+SMOOTHING: Final = 3  # cells a side over which our distances are averaged: single cells are noise
+WORST_OF: Final = 100  # our score is the mean of the worst 1 % of all cells: steadier than the single worst
+MOST_REFERENCES: Final = 200  # good images behind our reference set; more of them add little but time
+_HELD_OUT_SHARE: Final = 0.2  # share of the good images that set the threshold and are kept out of training
+_N_CHECKED: Final = 2  # images on which graph and PyTorch are compared
+_SUSPECT: Final = 8.0  # robust standard deviations above the usual score at which a good image is suspected
+_MOST_SUSPECTS: Final = 0.05  # share of the images that may be left out as suspects
+
+
+@dataclass(frozen=True)
+class GoodImages:
+    """Good images of one category, divided by what they are for."""
+
+    category: str
+    learned: tuple[Path, ...]  # train the network and make the reference set
+    held_out: tuple[Path, ...]  # set the threshold
+
+
+@dataclass(frozen=True)
+class Making:
+    """How a detector came about; goes into its model file as it is."""
+
+    method: str  # "nearest", "tayeh2020" or "staar2019"
+    training: dict[str, Any]  # settings and summary of the training run
+    hashes: dict[str, dict[str, str]]  # from `provenance`
+
+
+def hold_out(paths: Sequence[Path], category: str, seed: int, learned: frozenset[str] = frozenset()) -> GoodImages:
+    """Divide good images at random: a fifth, at least one, is kept out of training to set the threshold.
+
+    Copies of an image count once, or a held-out image could be one that was learned from.
+
+    Args:
+        paths: good images.
+        category: theirs.
+        seed: of the draw.
+        learned: content hashes of images that a borrowed network has learned from; others are held out first.
+
+    Raises:
+        DatasetError: fewer than two different images.
+    """
+    different: dict[str, Path] = {}
+    for path in paths:
+        different.setdefault(content_hash(path), path)
+    is_learned = [content in learned for content in different]
+    paths = list(different.values())
+    if len(paths) < 2:
+        raise DatasetError(
+            f"Found {len(paths)} good image; expected at least 2 different ones, one to learn from and one to set the "
+            "threshold. Some 50 or more make a useful detector."
+        )
+    drawn = np.random.default_rng(seed).permutation(len(paths)).tolist()
+    order = sorted(drawn, key=lambda index: is_learned[index])  # stable: those learned from come last
+    n_held_out = max(1, round(_HELD_OUT_SHARE * len(paths)))
+    first, rest = sorted(order[:n_held_out]), sorted(order[n_held_out:])
+    return GoodImages(category, learned=tuple(paths[i] for i in rest), held_out=tuple(paths[i] for i in first))
+
+
+def nearest_detector(
+    network: BoundedNetwork,
+    prepared: PreparedImages,
+    images: GoodImages,
+    *,
+    kind: Reference,
+    preparation: Preparation,
+    notes: Sequence[str],
+    alpha: float,
+    seed: int,
+    making: Making,
+    progress: Progress = silent,
+) -> Detector:
+    """Join our network and good images of a category to a detector.
+
+    Args:
+        network: trained.
+        prepared: ``images.learned``, prepared; at most `MOST_REFERENCES` of them make the reference set.
+        images: which set the threshold.
+        kind: where embeddings are compared.
+        preparation: how images were prepared.
+        notes: what was chosen for the images, and why.
+        alpha: accepted false-alarm rate.
+        seed: of the draws.
+        making: how the network came about.
+        progress: told after every image.
+
+    Raises:
+        TrainingError: the graph does not score like PyTorch (`learning.graph.check_graph`).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(prepared), generator=generator)[:MOST_REFERENCES].sort().values.tolist()
+    embeddings: list[Tensor] = []
+    for done, index in enumerate(chosen, start=1):
+        embeddings += embed(network, [prepared.whole(index)])
+        progress("making the reference set", done, len(chosen))
+    suspects = find_suspects(embeddings, kind, generator)
+    usual = [embedding for index, embedding in enumerate(embeddings) if index not in suspects]
+    model = DistanceModel(network, nearest_reference(usual, kind, generator), SMOOTHING, WORST_OF).eval()
+    said = list(notes)
+    if suspects:
+        named = ", ".join(images.learned[chosen[index]].name for index in suspects)
+        said.append(
+            f"Left out of the reference set, because they look unlike the other good images: {named}. "
+            "Look at them: are they really good?"
+        )
+    return build_detector(model, images, preparation, kind, said, alpha, making, progress)
+
+
+def find_suspects(embeddings: Sequence[Tensor], kind: Reference, generator: torch.Generator) -> list[int]:
+    """Find images that look unlike the other good ones: a training set is seldom as good as its name.
+
+    Each half of the images is compared with a reference set of the other half. An image is suspected when its score is
+    `_SUSPECT` robust standard deviations (1.48 times the median absolute deviation) above the median.
+
+    Args:
+        embeddings: ``(D, h, w)`` of every image.
+        kind: where they are compared.
+        generator: of the halves and the candidates.
+
+    Returns:
+        Indices of the suspects, the most unusual first; at most one in twenty.
+    """
+    n = len(embeddings)
+    most = int(_MOST_SUSPECTS * n)
+    if most == 0:
+        return []
+    order = torch.randperm(n, generator=generator).tolist()
+    scores = np.empty(n)
+    for judged, others in ((order[: n // 2], order[n // 2 :]), (order[n // 2 :], order[: n // 2])):
+        reference = nearest_reference([embeddings[index] for index in others], kind, generator)
+        for index in judged:
+            distances = smooth(reference(embeddings[index][None]), SMOOTHING).flatten()
+            scores[index] = distances.topk(max(1, len(distances) // WORST_OF)).values.mean()
+    median = np.median(scores)
+    spread = 1.48 * np.median(np.abs(scores - median))
+    unusual = [index for index in np.argsort(-scores).tolist() if scores[index] > median + _SUSPECT * spread]
+    return unusual[:most]
+
+
+def prototype_detector(
+    network: TripletNetwork,
+    images: GoodImages,
+    *,
+    kind: Reference,
+    side: int,
+    alpha: float,
+    making: Making,
+    progress: Progress = silent,
+) -> Detector:
+    """Join the paper's network and good images of a category to a detector.
+
+    Args:
+        network: trained.
+        images: whose prototype is made, and which set the threshold.
+        kind: one prototype per location, or one for all.
+        side: pixels a side to which images are scaled.
+        alpha: accepted false-alarm rate.
+        making: how the network came about.
+        progress: told after every image.
+
+    Raises:
+        TrainingError: the graph does not score like PyTorch (`learning.graph.check_graph`).
+    """
+    prototype = mean_embedding(network, images.learned, side, kind, progress)
+    preparation = Preparation(side, side, 1.0, None, None, 1, PATCH_SIZE, STRIDE, centre=PATCH_SIZE / 2)
+    model = DistanceModel(network, ToPrototype(prototype)).eval()
+    return build_detector(model, images, preparation, kind, [], alpha, making, progress)
+
+
+def build_detector(
+    model: DistanceModel,
+    images: GoodImages,
+    preparation: Preparation,
+    kind: Reference,
+    notes: Sequence[str],
+    alpha: float,
+    making: Making,
+    progress: Progress = silent,
+) -> Detector:
+    """Write the graph of a model, prove it, and set the threshold."""
+    graph = build_graph(model)
+    checked = (preparation.apply(read_image(path)) for path in (*images.held_out, *images.learned)[:_N_CHECKED])
+    description = Description(
+        category=images.category,
+        method=making.method,
+        reference=kind.value,
+        preparation=preparation,
+        threshold=Threshold(value=0.0, alpha=1.0, promised_alpha=1.0, n_images=0),
+        graph_difference=check_graph(graph, model, checked),
+        notes=list(notes),
+        training=making.training,
+        provenance={"images": making.hashes, "made": _made()},
+        history=[],
+    )
+    uncalibrated = Detector(Model(description, graph, weights_to_arrays(model.network)))
+    calibrated = uncalibrated.calibrate(images.held_out, alpha=alpha, progress=progress)
+    return Detector(replace(calibrated.model, description=replace(calibrated.description, history=[])))
+
+
+def provenance(images: Sequence[GoodImages]) -> dict[str, dict[str, str]]:
+    """Record which images were used for what.
+
+    Returns:
+        Category -> {SHA-256 of the file: "learned" or "held out"}, in the order of the images.
+    """
+    return {
+        part.category: {
+            **{content_hash(path): HELD_OUT for path in part.held_out},
+            **{content_hash(path): LEARNED for path in part.learned},
+        }
+        for part in images
+    }
+
+
+def run_id(hashes: dict[str, dict[str, str]]) -> str:
+    """Name a training run by what its result depends on beside the settings.
+
+    That is the images it learns from, in their order, and the versions of Blemish and PyTorch. A checkpoint of a run
+    with another name is never continued.
+
+    Args:
+        hashes: of the images of the run, from `provenance`.
+    """
+    contents = [(name, [sha for sha, role in part.items() if role == LEARNED]) for name, part in hashes.items()]
+    return hashlib.sha256(repr((contents, blemish.__version__, torch.__version__)).encode()).hexdigest()
+
+
+def _made() -> dict[str, str]:
+    return {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "blemish": blemish.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "onnx": onnx.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "numpy": np.__version__,
+    }

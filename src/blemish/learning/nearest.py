@@ -1,0 +1,361 @@
+"""Our learner: nearest-normal triplets, dense over whole images or large crops.
+
+An image is inspected by the distance of each of its locations to the *nearest* good embedding. So that is the distance
+that is trained: some good images of a step are the reference set, the others are given synthetic defects. The positive
+distance is that of a clean location to the nearest embedding of the reference set, the negative one that of a
+defective location to the nearest of the same set; the loss is the paper's (`losses.triplet_softmax_loss`). The paper's
+prototype is the special case of a reference set of one.
+
+Where images are aligned, "nearest" means nearest at the same location, give or take a cell; elsewhere nearest anywhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from blemish.detection.preparation import Preparation
+from blemish.errors import SettingError
+from blemish.images import read_all
+from blemish.learning.defects import STRUCTURAL, SURFACE, Defect, vary_light
+from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
+from blemish.learning.network import BoundedNetwork
+from blemish.learning.reference import SHIFT
+from blemish.learning.triplets import LEVELS, temporary_file
+from blemish.progress import Progress, silent
+from blemish.results import FloatArray
+
+_AHEAD: Final = 3  # batches drawn while the network works on another
+_FAR: Final = 6  # cells that are surely another place
+_BANK: Final = 2048  # embeddings in the reference set of a step where images are not aligned
+_CELLS_AT_ONCE: Final = 4096  # whose distances to the reference set are in memory together
+
+
+@dataclass(frozen=True)
+class NearestSettings:
+    """How a step is made; none is chosen per category. What each is worth: docs/results.md."""
+
+    aligned: bool  # compare at the same location
+    seed: int = 0  # of the initial weights and of every draw
+    crop: int = 256  # largest side in pixels of what is cut from an image
+    n_reference: int = 5  # good images in the reference set of a step
+    n_defective: int = 8  # images with synthetic defects
+    most_defects: int = 5  # on one of them; at least one
+    structural: float = 0.6  # share of defects that put pieces of a part in the wrong place; half of it if not aligned
+    margin: int = 2  # cells around a defect that count neither as clean nor as defective
+    triplets: int = 2048  # a step
+    clean: int = 4096  # clean locations that are looked at to find the hardest
+    hardest: float = 0.02  # share of them that counts as hard; an image is judged by its worst location
+    hard: float = 0.5  # share of the triplets whose positive is a hard one
+    elsewhere: float = 0.4  # share of the triplets whose negative is the reference set at another place (aligned only)
+    learning_rate: float = 2e-3  # at its highest; rises over the first steps, then falls as a cosine
+    weight_decay: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise SettingError(f"Seed is {self.seed}; expected 0 or more.")
+
+
+class PreparedImages:
+    """Good images, prepared and kept on disk behind a memory map, ready to be cut.
+
+    Memory stays flat however many images there are. The temporary file vanishes with the object.
+
+    Args:
+        paths: the images; at least one.
+        preparation: how they are prepared.
+        progress: told after each image.
+
+    Raises:
+        ImageError: some images cannot be read; all of them are named.
+        OutputError: the temporary folder has no room.
+    """
+
+    def __init__(self, paths: Sequence[Path], preparation: Preparation, progress: Progress = silent) -> None:
+        shapes: list[tuple[int, int]] = []
+        with temporary_file() as file:
+
+            def keep(index: int, pixels: FloatArray) -> None:
+                image = preparation.apply(pixels)
+                file.write(np.rint(image * LEVELS).astype(np.uint16).tobytes())
+                shapes.append((image.shape[0], image.shape[1]))
+                progress("reading images", index + 1, len(paths))
+
+            read_all(paths, keep)
+            file.flush()
+            pixels = np.memmap(file, dtype=np.uint16, mode="r")
+        ends = np.cumsum([height * width for height, width in shapes]).tolist()
+        self._images = [
+            pixels[end - height * width : end].reshape(height, width)
+            for end, (height, width) in zip(ends, shapes, strict=True)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def shape(self, index: int) -> tuple[int, int]:
+        """Return rows and columns of an image."""
+        rows, columns = self._images[index].shape
+        return rows, columns
+
+    def cut(self, index: int, top: int, left: int, height: int, width: int) -> FloatArray:
+        """Cut a window: ``(height, width)`` float32 in [0, 1]."""
+        window = self._images[index][top : top + height, left : left + width]
+        return np.asarray(window / np.float32(LEVELS), dtype=np.float32)
+
+    def whole(self, index: int) -> FloatArray:
+        """Return an image as it is: ``(H, W)`` float32 in [0, 1]."""
+        return self.cut(index, 0, 0, *self.shape(index))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The pixels of one step."""
+
+    reference: FloatArray  # (R, H, W) float32 in [0, 1], good
+    defective: FloatArray  # (N, H, W) float32 in [0, 1], with defects
+    defects: NDArray[np.int32]  # (N, H, W): 0 where clean, otherwise a number for every defect of the batch
+
+
+def draw_batch(images: PreparedImages, settings: NearestSettings, step: int) -> Batch:
+    """Cut the images of a step and give them defects; depends on nothing but its arguments.
+
+    Aligned images are cut at one and the same place, others anywhere. All are cut to the largest size that fits into
+    each, so that nothing has to be made up beyond an edge.
+    """
+    rng = np.random.default_rng([settings.seed, step])
+    n_images = settings.n_reference + settings.n_defective
+    chosen = rng.choice(len(images), n_images, replace=len(images) < n_images)
+    shapes = np.array([images.shape(index) for index in chosen])  # (n, 2)
+    stride = BoundedNetwork.STRIDE
+    height, width = (min(settings.crop, int(side)) // stride * stride for side in shapes.min(axis=0))
+    corners = rng.integers(0, shapes + 1 - np.array([height, width]))  # (n, 2)
+    if settings.aligned:
+        corners[:] = corners[0] // stride * stride  # whole cells, so that a location is the same cell in every image
+    crops = [
+        np.clip(vary_light(images.cut(index, top, left, height, width), rng)[0], 0, 1)
+        for index, (top, left) in zip(chosen, corners, strict=True)
+    ]
+    defective, labels, count = [], [], 0
+    # Where places mean nothing, a piece of the surface elsewhere is just more surface.
+    structural = settings.structural if settings.aligned else settings.structural / 2
+    for crop in crops[settings.n_reference :]:
+        label = np.zeros(crop.shape, dtype=np.int32)
+        for _ in range(rng.integers(1, settings.most_defects + 1)):
+            count += 1
+            crop, mask = _any_defect(structural, rng)(crop, rng)
+            label[mask] = count
+        defective.append(crop)
+        labels.append(label)
+    return Batch(np.stack(crops[: settings.n_reference]), np.stack(defective), np.stack(labels))
+
+
+def _any_defect(structural: float, rng: np.random.Generator) -> Defect:
+    family = STRUCTURAL if rng.random() < structural else SURFACE
+    return family[rng.integers(len(family))]
+
+
+class NearestTriplets:
+    """Teaches our network on nearest-normal triplets; a `training.Learner`.
+
+    Args:
+        images: prepared good images; at least two.
+        settings: how a step is made.
+    """
+
+    def __init__(self, images: PreparedImages, settings: NearestSettings) -> None:
+        self.network = BoundedNetwork(torch.Generator().manual_seed(settings.seed))
+        self.bfloat16 = multiplies_bfloat16_fast()
+        self.key: dict[str, Any] = {"n_images": len(images), "bfloat16": self.bfloat16, **asdict(settings)}
+        self._images, self._settings = images, settings
+        self._drawer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="blemish-defects")
+        self._drawn: dict[int, Future[Batch]] = {}
+        self.waited_s = 0.0  # how long steps have waited for their batch
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """Make AdamW."""
+        settings = self._settings
+        return torch.optim.AdamW(
+            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+
+    def learning_rate(self, step: int, n_steps: int) -> float:
+        """Rise linearly over the first 30 steps, then fall to a hundredth as half a cosine."""
+        warm_up = min(1.0, (step + 1) / 30)
+        fall = 0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * step / n_steps)))
+        return self._settings.learning_rate * warm_up * fall
+
+    def loss(self, step: int, device: torch.device) -> tuple[Tensor, int]:
+        """Draw the batch of a step; return the mean loss of its triplets and their number."""
+        batch, settings = self._batch(step), self._settings
+        pixels = torch.from_numpy(np.concatenate([batch.reference, batch.defective])).unsqueeze(1)  # (R + N, 1, H, W)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
+            embeddings = self.network(pixels.to(device))  # (R + N, D, h, w)
+        reference, images = embeddings[: settings.n_reference], embeddings[settings.n_reference :]
+        generator = torch.Generator().manual_seed(int(np.random.default_rng([settings.seed, step, 1]).integers(2**62)))
+        clean, defective = locations(batch.defects, settings.margin)  # (N, h, w) weights each
+
+        n_elsewhere = round(settings.elsewhere * settings.triplets) if settings.aligned else 0
+        references = _references(reference, settings.aligned, generator)
+        positives = _draw(clean, settings.clean, generator)
+        negatives = _draw(defective, settings.triplets - n_elsewhere, generator)
+        d_positive = nearest_distance(images, positives.to(device), references)
+        d_negative = nearest_distance(images, negatives.to(device), references)
+        if n_elsewhere:
+            moved = elsewhere_distance(images, reference, n_elsewhere, generator)
+            d_negative = torch.cat([d_negative, moved])
+        return self._loss(d_positive, d_negative, generator), settings.triplets
+
+    def _loss(self, d_positive: Tensor, d_negative: Tensor, generator: torch.Generator) -> Tensor:
+        """Pair every negative with a positive, half of them with one of the hardest."""
+        settings = self._settings
+        n_hard = round(settings.hard * settings.triplets)
+        hardest = d_positive.topk(max(1, round(settings.hardest * settings.clean))).values
+        hard = hardest[torch.randint(len(hardest), (n_hard,), generator=generator)]
+        paired = torch.cat([hard, d_positive[: settings.triplets - n_hard]])
+        order = torch.randperm(len(paired), generator=generator)
+        return triplet_softmax_loss(paired[order], d_negative)
+
+    def _batch(self, step: int) -> Batch:
+        """Return the batch of a step, and have the next ones drawn meanwhile."""
+        for ahead in range(step, step + 1 + _AHEAD):
+            if ahead not in self._drawn:
+                self._drawn[ahead] = self._drawer.submit(draw_batch, self._images, self._settings, ahead)
+        started = time.monotonic()
+        batch = self._drawn.pop(step).result()
+        self.waited_s += time.monotonic() - started
+        return batch
+
+
+def locations(defects: NDArray[np.int32], margin: int) -> tuple[Tensor, Tensor]:
+    """Tell clean cells from defective ones.
+
+    Args:
+        defects: ``(N, H, W)``: 0 where clean, otherwise a number for every defect.
+        margin: cells around a defect that are neither.
+
+    Returns:
+        Two ``(N, h, w)`` float32 tensors of weights to draw with: 1 for clean cells, 0 for others; and for defective
+        cells one over the cells of their defect, so that a small defect counts as much as a large one. A cell is
+        defective when *any* of its pixels is: a thin crack fills no cell.
+    """
+    stride = BoundedNetwork.STRIDE
+    labels = nn.functional.max_pool2d(torch.from_numpy(defects).float().unsqueeze(1), stride).squeeze(1).long()
+    n_cells = torch.bincount(labels.flatten())  # of every defect; 0 is none
+    defective = torch.where(labels > 0, 1 / n_cells[labels].float(), 0.0)  # (N, h, w)
+    near = nn.functional.max_pool2d((labels > 0).float(), 2 * margin + 1, stride=1, padding=margin)  # (N, h, w)
+    clean = 1 - near
+    if not clean.any():  # tiny images full of defects
+        clean = torch.ones_like(clean)
+    return clean, defective
+
+
+def nearest_distance(images: Tensor, where: Tensor, references: Tensor) -> Tensor:
+    """Measure how far locations lie from the nearest embedding of a reference set: the distance of inspection.
+
+    Args:
+        images: ``(N, D, h, w)`` embeddings.
+        where: ``(n,)`` int, which of the ``N h w`` locations.
+        references: ``(B, D)`` for a bank, nearest anywhere; or ``(R, D, h, w)``, nearest at the same location or at
+            most `SHIFT` cells beside it.
+
+    Returns:
+        ``(n,)`` float32, 0 or more. Which embedding is nearest is looked up without a gradient; the distance to it has
+        one, with respect to both.
+    """
+    chosen = images.permute(0, 2, 3, 1).flatten(0, 2)[where]  # (n, D)
+    if references.ndim == 2:
+        with torch.no_grad():
+            nearest = torch.cat([(part @ references.T).argmax(1) for part in torch.split(chosen, _CELLS_AT_ONCE)])
+        return euclidean_distance(chosen, references[nearest])
+    R, _, h, w = references.shape
+    reach = 2 * SHIFT + 1
+    around = nn.functional.pad(references, [SHIFT] * 4, mode="replicate")  # (R, D, h + 2, w + 2)
+    flat = around.permute(0, 2, 3, 1).flatten(0, 2)  # (R (h + 2) (w + 2), D)
+    image, row, column = torch.meshgrid(torch.arange(R), torch.arange(reach), torch.arange(reach), indexing="ij")
+    offsets = ((image * (h + reach - 1) + row) * (w + reach - 1) + column).flatten().to(where.device)  # (R 9,)
+    cell = where % (h * w)
+    corners = torch.div(cell, w, rounding_mode="floor") * (w + reach - 1) + cell % w  # (n,)
+    candidates = corners[:, None] + offsets  # (n, R 9)
+    with torch.no_grad():
+        # Vectors have one length, so the largest product is the smallest distance.
+        nearest = torch.cat([
+            torch.bmm(flat[some], part.unsqueeze(2)).squeeze(2).argmax(1)
+            for some, part in zip(*(torch.split(t, _CELLS_AT_ONCE) for t in (candidates, chosen)), strict=True)
+        ])  # fmt: skip
+    return euclidean_distance(chosen, flat[candidates.gather(1, nearest[:, None]).squeeze(1)])
+
+
+def elsewhere_distance(images: Tensor, reference: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Measure how far random locations lie from the reference set at *another* place of aligned images.
+
+    These are negatives without a seam: they teach what belongs where, so that a part that is missing, moved or wrong is
+    far from the reference set even where nothing on it looks damaged.
+
+    Args:
+        images: ``(N, D, h, w)`` embeddings.
+        reference: ``(R, D, h, w)`` embeddings.
+        n: how many.
+        generator: of the draw.
+
+    Returns:
+        ``(n,)`` float32, distance to the nearest of the R embeddings at a place at least `_FAR` cells away.
+    """
+    N, _, h, w = images.shape
+
+    def draw(high: int) -> Tensor:
+        return torch.randint(high, (n,), generator=generator)
+
+    far_y, far_x = min(_FAR, h // 2), min(_FAR, w // 2)
+    image, y, x = draw(N), draw(h), draw(w)
+    vertical = draw(2).bool()
+    dy = torch.where(vertical, far_y + draw(h - 2 * far_y + 1), draw(h))
+    dx = torch.where(vertical, draw(w), far_x + draw(w - 2 * far_x + 1))
+    there = reference[:, :, (y + dy) % h, (x + dx) % w].permute(2, 0, 1)  # (n, R, D)
+    here = images[image, :, y, x]  # (n, D)
+    with torch.no_grad():
+        nearest = torch.bmm(there, here.unsqueeze(2)).squeeze(2).argmax(1)
+    return euclidean_distance(here, there[torch.arange(n), nearest])
+
+
+def _references(reference: Tensor, aligned: bool, generator: torch.Generator) -> Tensor:
+    """Take the reference images as they are, or a random bank of their cells."""
+    if aligned:
+        return reference
+    cells = reference.permute(0, 2, 3, 1).flatten(0, 2)  # (R h w, D)
+    return cells[torch.randperm(len(cells), generator=generator)[:_BANK]]
+
+
+def _draw(weights: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    return torch.multinomial(weights.flatten(), n, replacement=True, generator=generator)
+
+
+def multiplies_bfloat16_fast() -> bool:
+    """Say whether mixed precision pays on this machine: always on CUDA, on a CPU if a trial says so.
+
+    Some processors multiply bfloat16 natively and train twice as fast with it, on others it is emulated and slow; no
+    public function tells which.
+    """
+    if torch.cuda.is_available():
+        return True
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(1024, 1024, generator=generator)
+    return 1.3 * _fastest(matrix.bfloat16()) < _fastest(matrix)
+
+
+def _fastest(matrix: Tensor) -> float:
+    seconds = []
+    for _ in range(5):
+        started = time.perf_counter()
+        torch.mm(matrix, matrix)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)

@@ -1,0 +1,148 @@
+"""What good images have in common, looked at before anything is learned: sizes, grey range, whether parts are aligned.
+
+From that follow, the same way for every category, how images are prepared and how they are compared; the user is told
+what was chosen and why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+
+from blemish.detection.preparation import Preparation
+from blemish.errors import DatasetError
+from blemish.images import read_all, resize
+from blemish.learning.network import BoundedNetwork
+from blemish.learning.reference import Reference
+from blemish.progress import Progress, silent
+from blemish.results import FloatArray
+
+AREA_PX: Final = {Reference.LOCATION: 256**2, Reference.CATEGORY: 512**2}  # largest area of prepared images
+SAME_SIZE: Final = 0.05  # sizes that differ by no more than this share are one size
+ALIGNED: Final = 0.3  # share of what images show that their mean must explain for parts to count as aligned
+_SMALL: Final = 64  # pixels a side at which images are compared with their mean
+_SHADING: Final = 8.0  # pixels of these; coarser differences are light, not parts
+_QUANTILES: Final = (0.001, 0.999)  # of all pixels: what lies beyond is glare and dead pixels
+_HEADROOM: Final = 0.1  # of the grey range, kept free at both ends for defects brighter or darker than anything good
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a look at good images has shown."""
+
+    n_images: int
+    height: int  # rows of the median image
+    width: int
+    same_size: bool
+    darkest: float  # grey values between which nearly all pixels lie
+    brightest: float
+    explained: float  # share of the variance of images that their mean explains, 0 to 1; 0 for sizes that differ
+
+    @property
+    def reference(self) -> Reference:
+        """How images are compared: at the same location where their mean explains much of them."""
+        return Reference.LOCATION if self.explained >= ALIGNED else Reference.CATEGORY
+
+    def preparation(self, reference: Reference) -> Preparation:
+        """Choose size and grey range of prepared images.
+
+        Aligned parts are compared at about 256 x 256 pixels: what is missing or moved shows at any size, and a cell
+        then sees a quarter of the part's side. Textures keep up to 512 x 512: their defects may be as fine as their
+        grain. Images are never enlarged, and keep their shape unless all have nearly the same one.
+        """
+        scale = min(1.0, math.sqrt(AREA_PX[reference] / (self.height * self.width)))
+        stride = BoundedNetwork.STRIDE
+        fixed = self.same_size or reference is Reference.LOCATION
+        margin = _HEADROOM * (self.brightest - self.darkest)
+        return Preparation(
+            height=max(round(self.height * scale / stride), 1) * stride if fixed else None,
+            width=max(round(self.width * scale / stride), 1) * stride if fixed else None,
+            scale=scale,
+            black=self.darkest - margin,
+            white=self.brightest + margin,
+            multiple=stride,
+            patch_size=BoundedNetwork.VIEW,
+            stride=stride,
+            centre=stride / 2,
+        )
+
+    def reasons(self, reference: Reference) -> str:
+        """Say in words how images will be compared, and why."""
+        share = f"the mean of {self.n_images} good images explains {self.explained:.0%} of what they show"
+        why = share if self.same_size else "the images differ in size"
+        if reference is not self.reference:
+            why = f"as asked for, although {why}"
+        if reference is Reference.LOCATION:
+            return f"Each location is compared with the same location of good images: {why}."
+        return f"Each location is compared with good images anywhere: {why}."
+
+
+def survey(paths: Sequence[Path], progress: Progress = silent) -> Survey:
+    """Look at good images.
+
+    Args:
+        paths: the images; at least two.
+        progress: told after each image.
+
+    Raises:
+        ImageError: some images cannot be read; all of them are named.
+        DatasetError: all images are the same, or of one and the same colour.
+    """
+    sizes: list[tuple[int, int]] = []
+    greys: list[FloatArray] = []  # every image's, thinned out
+    small: list[FloatArray] = []
+
+    def look(index: int, image: FloatArray) -> None:
+        sizes.append((image.shape[0], image.shape[1]))
+        step = max(math.isqrt(image.size // _SMALL**2), 1)
+        greys.append(image[::step, ::step].ravel())
+        small.append(resize(image, _SMALL, _SMALL))
+        progress("looking at good images", index + 1, len(paths))
+
+    read_all(paths, look)
+    sides = np.array(sizes)  # (n, 2)
+    darkest, brightest = (float(grey) for grey in np.quantile(np.concatenate(greys), _QUANTILES))
+    pictures = np.stack(small)  # (n, 64, 64)
+    if len(pictures) > 1 and not (pictures != pictures[0]).any():
+        raise DatasetError(
+            f"All {len(pictures)} good images look exactly alike. Expected photographs of different parts: from copies "
+            "of one picture nothing can be learned about how good parts differ."
+        )
+    if brightest - darkest < 1 / 255:
+        raise DatasetError(
+            f"The good images are all of one colour (grey values from {darkest:.3f} to {brightest:.3f}). Expected "
+            "photographs of parts; check exposure and export."
+        )
+    median = np.median(sides, axis=0).round().astype(int)
+    same_size = bool((np.abs(sides - median) <= SAME_SIZE * median).all())
+    return Survey(
+        n_images=len(sides),
+        height=int(median[0]),
+        width=int(median[1]),
+        same_size=same_size,
+        darkest=darkest,
+        brightest=brightest,
+        explained=_explained_by_mean(pictures) if same_size else 0.0,
+    )
+
+
+def _explained_by_mean(pictures: FloatArray) -> float:
+    """Return the share of variance that the mean picture explains, after shading and contrast are taken out.
+
+    Args:
+        pictures: ``(n, H, W)``.
+    """
+    flat = np.stack([picture - cv2.GaussianBlur(picture, (0, 0), _SHADING) for picture in pictures])
+    flat /= np.maximum(flat.std(axis=(1, 2), keepdims=True), 1e-6)
+    n = len(flat)
+    if n < 2:
+        return 0.0
+    # Each picture is compared with the mean of the others: a mean of few explains itself.
+    rest = (flat.sum(axis=0) - flat) / (n - 1)  # (n, H, W)
+    return float(np.clip(1 - np.mean((flat - rest) ** 2) / np.mean(flat**2), 0, 1))

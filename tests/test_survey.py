@@ -1,0 +1,228 @@
+"""What a look at good images finds, and how they will be prepared and compared because of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blemish.drawing import SURFACES, draw_surface
+from blemish.errors import DatasetError, ImageError
+from blemish.images import read_image, resize, write_image
+from blemish.learning.network import BoundedNetwork
+from blemish.learning.reference import Reference
+from blemish.learning.survey import AREA_PX, SAME_SIZE, Survey, survey
+from blemish.results import FloatArray
+
+STRIDE = BoundedNetwork.STRIDE
+SEEN = Survey(n_images=9, height=480, width=640, same_size=True, darkest=0.2, brightest=0.7, explained=0.0)
+
+
+def write(folder: Path, images: list[FloatArray] | list[np.ndarray]) -> list[Path]:
+    paths = [folder / f"{index:02}.png" for index in range(len(images))]
+    for path, image in zip(paths, images, strict=True):
+        write_image(path, image)
+    return paths
+
+
+def noise(n: int = 6, height: int = 90, width: int = 110) -> list[FloatArray]:
+    rng = np.random.default_rng(0)
+    return [rng.random((height, width), dtype=np.float32) for _ in range(n)]
+
+
+def drawn(name: str, n: int = 6) -> list[FloatArray]:
+    rng = np.random.default_rng(1)
+    surface = SURFACES[name](rng)
+    return [draw_surface(surface, rng, 90, 110) for _ in range(n)]
+
+
+class TestAlignment:
+    @pytest.mark.parametrize("name", ["cast_part", "printed_label"])
+    @pytest.mark.parametrize("n", [2, 8])
+    def test_parts_that_lie_alike_are_compared_by_location(self, tmp_path: Path, name: str, n: int) -> None:
+        assert survey(write(tmp_path, drawn(name, n))).reference is Reference.LOCATION
+
+    @pytest.mark.parametrize("name", ["brushed_metal", "woven_fabric", "leather"])
+    @pytest.mark.parametrize("n", [2, 8])
+    def test_surfaces_are_compared_anywhere(self, tmp_path: Path, name: str, n: int) -> None:
+        assert survey(write(tmp_path, drawn(name, n))).reference is Reference.CATEGORY
+
+    @pytest.mark.parametrize("n", [2, 3, 12])
+    def test_noise_has_nothing_in_common(self, tmp_path: Path, n: int) -> None:
+        assert survey(write(tmp_path, noise(n))).explained < 0.1
+
+    def test_what_is_in_every_image_is_explained(self, tmp_path: Path) -> None:
+        common = noise(1)[0]
+        images = [0.9 * common + 0.1 * image for image in noise()]
+        assert survey(write(tmp_path, images)).explained > 0.9
+
+    def test_parts_in_other_light_still_lie_alike(self, tmp_path: Path) -> None:
+        images = [image * gain for image, gain in zip(drawn("cast_part"), np.linspace(0.5, 1, 6), strict=True)]
+        assert survey(write(tmp_path, [image.astype(np.float32) for image in images])).reference is Reference.LOCATION
+
+    def test_one_light_on_textures_is_not_taken_for_parts_that_lie_alike(self, tmp_path: Path) -> None:
+        light = np.linspace(0, 0.5, 110, dtype=np.float32)
+        assert survey(write(tmp_path, [0.3 * image + light for image in noise()])).reference is Reference.CATEGORY
+
+    def test_parts_turned_at_random_are_compared_anywhere(self, tmp_path: Path) -> None:
+        images = [np.rot90(image[:, :90], turns) for turns, image in enumerate(drawn("printed_label", 8))]
+        assert survey(write(tmp_path, images)).reference is Reference.CATEGORY
+
+    def test_images_of_different_sizes_are_compared_anywhere(self, tmp_path: Path) -> None:
+        images = [resize(image, 60 + 8 * index, 110) for index, image in enumerate(drawn("cast_part"))]
+        assert survey(write(tmp_path, images)).reference is Reference.CATEGORY
+
+    def test_one_image_shows_no_alignment(self, tmp_path: Path) -> None:
+        assert survey(write(tmp_path, noise(1))).explained == 0
+
+    def test_order_does_not_matter(self, tmp_path: Path) -> None:
+        paths = write(tmp_path, drawn("cast_part"))
+        assert survey(paths[::-1]).explained == pytest.approx(survey(paths).explained, rel=1e-5)
+
+
+class TestSizes:
+    def test_is_that_of_the_median_image(self, tmp_path: Path) -> None:
+        images = [np.resize(image, size) for image, size in zip(noise(3), [(40, 90), (60, 30), (70, 50)], strict=True)]
+        seen = survey(write(tmp_path, images))
+        assert (seen.height, seen.width) == (60, 50)
+
+    def test_nearly_one_size_counts_as_one(self, tmp_path: Path) -> None:
+        images = [
+            image[: 90 - round(90 * SAME_SIZE * share)] for image, share in zip(noise(3), [0, 0.5, 0], strict=True)
+        ]
+        assert survey(write(tmp_path, images)).same_size
+
+    def test_one_odd_image_makes_sizes_differ(self, tmp_path: Path) -> None:
+        images = noise()
+        images[2] = images[2][: round(90 * (1 - 2 * SAME_SIZE))]
+        assert not survey(write(tmp_path, images)).same_size
+
+
+SIZES = [(480, 640), (1024, 1024), (2000, 300), (90, 110), (33, 47), (100, 4000), (5, 9), (3000, 4001)]
+
+
+@pytest.mark.parametrize("reference", Reference)
+@pytest.mark.parametrize(("height", "width"), SIZES)
+class TestPreparation:
+    def prepared_size(self, reference: Reference, height: int, width: int, same_size: bool = True) -> tuple[int, int]:
+        seen = replace(SEEN, height=height, width=width, same_size=same_size)
+        return seen.preparation(reference).size(height, width)
+
+    def test_sides_are_multiples_of_the_stride(self, reference: Reference, height: int, width: int) -> None:
+        rows, columns = self.prepared_size(reference, height, width)
+        assert rows % STRIDE == columns % STRIDE == 0
+
+    def test_area_is_kept_but_for_rounding(self, reference: Reference, height: int, width: int) -> None:
+        rows, columns = self.prepared_size(reference, height, width)
+        assert max(rows - STRIDE / 2, 1) * max(columns - STRIDE / 2, 1) <= AREA_PX[reference]
+
+    def test_images_are_never_enlarged_but_for_rounding(self, reference: Reference, height: int, width: int) -> None:
+        rows, columns = self.prepared_size(reference, height, width)
+        assert rows <= max(height + STRIDE / 2, STRIDE)
+        assert columns <= max(width + STRIDE / 2, STRIDE)
+
+    def test_images_within_the_area_keep_their_size_but_for_rounding(
+        self, reference: Reference, height: int, width: int
+    ) -> None:
+        if height * width <= AREA_PX[reference]:
+            rows, columns = self.prepared_size(reference, height, width)
+            assert abs(rows - height) <= STRIDE / 2
+            assert abs(columns - width) <= STRIDE / 2
+
+    def test_shape_is_kept_but_for_rounding(self, reference: Reference, height: int, width: int) -> None:
+        rows, columns = self.prepared_size(reference, height, width)
+        scale = min(1, (AREA_PX[reference] / (height * width)) ** 0.5)
+        assert abs(rows - height * scale) <= max(STRIDE / 2, STRIDE - height * scale)
+        assert abs(columns - width * scale) <= max(STRIDE / 2, STRIDE - width * scale)
+
+    def test_aligned_parts_all_become_one_size(self, reference: Reference, height: int, width: int) -> None:
+        preparation = replace(SEEN, height=height, width=width, same_size=False).preparation(Reference.LOCATION)
+        assert preparation.size(height, width) == preparation.size(height + 70, width)
+
+    def test_images_of_different_sizes_keep_their_shape(self, reference: Reference, height: int, width: int) -> None:
+        seen = replace(SEEN, height=height, width=width, same_size=False)
+        rows, columns = seen.preparation(Reference.CATEGORY).size(height, width)
+        scale = min(1, (AREA_PX[Reference.CATEGORY] / (height * width)) ** 0.5)
+        assert (rows, columns) == pytest.approx((height * scale, width * scale), abs=0.5)
+
+    def test_cells_are_those_of_the_network(self, reference: Reference, height: int, width: int) -> None:
+        made = replace(SEEN, height=height, width=width).preparation(reference)
+        assert (made.patch_size, made.stride, made.centre) == (BoundedNetwork.VIEW, STRIDE, STRIDE / 2)
+
+
+class TestGreyRange:
+    def test_leaves_room_at_both_ends(self) -> None:
+        made = SEEN.preparation(Reference.CATEGORY)
+        assert made.black is not None
+        assert made.white is not None
+        assert made.black < SEEN.darkest < SEEN.brightest < made.white
+
+    def test_of_noise_is_all_of_it(self, tmp_path: Path) -> None:
+        seen = survey(write(tmp_path, noise()))
+        assert (seen.darkest, seen.brightest) == pytest.approx((0, 1), abs=0.02)
+
+    def test_a_narrow_range_of_16_bits_is_spread(self, tmp_path: Path) -> None:
+        images = [(1000 + 2000 * image).astype(np.uint16) for image in noise()]
+        paths = write(tmp_path, images)
+        seen = survey(paths)
+        prepared = seen.preparation(seen.reference).apply(read_image(paths[0]))
+        assert np.ptp(prepared) > 0.7
+        assert 0 < prepared.min() < prepared.max() < 1
+
+    def test_glare_and_dead_pixels_do_not_count(self, tmp_path: Path) -> None:
+        images = [0.4 + 0.2 * image for image in noise()]
+        for image in images:
+            image[3, 3], image[50, 60] = 0, 1
+        seen = survey(write(tmp_path, images))
+        assert (seen.darkest, seen.brightest) == pytest.approx((0.4, 0.6), abs=0.02)
+
+    def test_one_dark_image_keeps_what_it_has_to_say(self, tmp_path: Path) -> None:
+        images = [0.5 + 0.2 * image for image in noise()]
+        images[0] = images[0] - 0.4
+        paths = write(tmp_path, images)
+        preparation = survey(paths).preparation(Reference.CATEGORY)
+        dark, light = (float(preparation.apply(read_image(path)).mean()) for path in paths[:2])
+        assert dark < light - 0.4
+
+
+class TestReasons:
+    def test_say_where_locations_are_compared(self) -> None:
+        assert "with the same location" in SEEN.reasons(Reference.LOCATION)
+        assert "anywhere" in SEEN.reasons(Reference.CATEGORY)
+
+    def test_say_what_the_mean_explains(self) -> None:
+        assert "9 good images explains 85%" in replace(SEEN, explained=0.85).reasons(Reference.LOCATION)
+
+    def test_say_that_sizes_differ(self) -> None:
+        assert "differ in size" in replace(SEEN, same_size=False).reasons(Reference.CATEGORY)
+
+    @pytest.mark.parametrize("explained", [0.0, 1.0])
+    def test_say_what_was_asked_for_against_the_evidence(self, explained: float) -> None:
+        seen = replace(SEEN, explained=explained)
+        for reference in Reference:
+            assert ("as asked for" in seen.reasons(reference)) == (reference is not seen.reference)
+
+
+class TestRefusals:
+    def test_copies_of_one_picture(self, tmp_path: Path) -> None:
+        with pytest.raises(DatasetError, match=r"All 4 good images look exactly alike.*Expected.*different"):
+            survey(write(tmp_path, noise(1) * 4))
+
+    def test_pictures_of_one_colour(self, tmp_path: Path) -> None:
+        images = [np.full((60, 70), grey, dtype=np.uint16) for grey in (30_000, 30_050, 30_100)]
+        with pytest.raises(
+            DatasetError, match=r"of one colour \(grey values from 0\.45\d to 0\.45\d\).*check exposure"
+        ):
+            survey(write(tmp_path, images))
+
+    def test_files_that_cannot_be_read(self, tmp_path: Path) -> None:
+        paths = write(tmp_path, noise(3))
+        paths[1].write_bytes(b"no image")
+        with pytest.raises(ImageError, match=r"1 of 3 images cannot be read.*\n.*01\.png"):
+            survey(paths)
+
+
+def test_progress_is_told(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    survey(write(tmp_path, noise(3)), lambda stage, done, total, note="": told.append((done, total)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
