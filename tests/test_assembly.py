@@ -183,7 +183,7 @@ def detector(part_dir: Path) -> Detector:
 
 class TestFit:
     def test_gives_the_reason_for_its_choice(self, detector: Detector) -> None:
-        assert any("parts lie alike" in note for note in detector.description.notes)
+        assert any("the mean of" in note for note in detector.description.notes)
 
     def test_says_what_it_is(self, detector: Detector) -> None:
         about = detector.description

@@ -20,7 +20,7 @@ from blemish.learning.triplets import PAPER_SCALES
 
 PAPER = ("--method", "tayeh2020", "--side", 128, "--epochs", 1)  # the shortest training of either kind
 NEAREST = ("--steps", 1)
-COMMANDS = ("fit", "enroll", "calibrate", "inspect", "evaluate", "reproduce", "demo")
+COMMANDS = ("fit", "enroll", "calibrate", "inspect", "defects", "evaluate", "reproduce", "demo")
 
 
 def run(*arguments: object) -> Result:
@@ -140,6 +140,13 @@ def test_enroll_and_evaluate(model_path: Path, category_dir: Path, tmp_path: Pat
     assert len(rows) == 8 + 6
 
 
+def test_defects_are_shown_on_a_sheet(category_dir: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "a new folder" / "sheet.png"
+    result = run("defects", category_dir, "-o", sheet)
+    assert (result.exit_code, result.stdout) == (0, f"{sheet}\n")
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+
+
 def test_calibrate_writes_in_place_by_default(model_path: Path, category_dir: Path, tmp_path: Path) -> None:
     model = tmp_path / "copy.blemish"
     model.write_bytes(model_path.read_bytes())
@@ -154,6 +161,7 @@ def test_calibrate_writes_in_place_by_default(model_path: Path, category_dir: Pa
         ("inspect", "no.blemish", "no.png"),
         ("fit", "no-folder", "-o", "x.blemish"),
         ("fit", ".", "-o", "."),
+        ("defects", ".", "-o", "."),
         ("evaluate", "no.blemish", "."),
         ("reproduce", ".", "-o", "out"),
     ],

@@ -54,13 +54,15 @@ def test_a_full_disk_leaves_the_old_model_in_place(model_path: Path, category_di
 def test_no_room_for_prepared_images_is_said_before_training(
     category_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_room(*_: object) -> None:
+    def no_room(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", no_room)
-    for shortest in (PAPER, NEAREST):
-        with pytest.raises(OutputError, match="TMPDIR"):
-            fit(category_dir, **shortest)
+    with pytest.raises(OutputError, match="TMPDIR"):
+        fit(category_dir, **PAPER)
+    monkeypatch.setattr("blemish.learning.triplets.tempfile.TemporaryFile", no_room)
+    with pytest.raises(OutputError, match="TMPDIR"):
+        fit(category_dir, **NEAREST)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -418,7 +418,7 @@ MakeLearner = Callable[..., NearestTriplets]
 @pytest.fixture(scope="module", params=[True, False], ids=["aligned", "anywhere"])
 def make(request: pytest.FixtureRequest, scenes: PreparedImages) -> MakeLearner:
     def make(seed: int = 0) -> NearestTriplets:
-        settings = NearestSettings(aligned=request.param, seed=seed, crop=32, n_triplets=256, n_clean=512)
+        settings = NearestSettings(aligned=request.param, seed=seed, crop=32, triplets=256, clean=512)
         return NearestTriplets(scenes, settings)
 
     return make

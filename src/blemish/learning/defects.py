@@ -253,30 +253,38 @@ def spots(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, Mask
 
 def scratch(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, Mask]:
     """Draw one or a few straight or gently curved lines that fade at their ends, bright or dark."""
-    length = _log_uniform(rng, 10, 0.7 * min(image.shape))
-    bend, heading = rng.normal(0, 0.06), rng.uniform(0, math.tau)
-    strokes = []
-    start = rng.uniform(0, 1, 2) * image.shape
-    for _ in range(1 + (rng.random() < 0.3) * rng.integers(1, 4)):
-        headings = heading + bend * np.arange(8) + rng.normal(0, 0.03)
-        strokes.append(_walk(start + rng.normal(0, 5, 2), headings, length / 8))
-    return _lines(image, strokes, rng, dark=0.4)
+
+    def draw() -> tuple[FloatArray, Mask]:
+        length = _log_uniform(rng, 10, 0.7 * min(image.shape))
+        bend, heading = rng.normal(0, 0.06), rng.uniform(0, math.tau)
+        strokes = []
+        start = rng.uniform(0, 1, 2) * image.shape
+        for _ in range(1 + (rng.random() < 0.3) * rng.integers(1, 4)):
+            headings = heading + bend * np.arange(8) + rng.normal(0, 0.03)
+            strokes.append(_walk(start + rng.normal(0, 5, 2), headings, length / 8))
+        return _lines(image, strokes, rng, dark=0.4)
+
+    return _visible(image, draw, rng)
 
 
 def crack(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, Mask]:
     """Draw a jagged, mostly dark line of varying width, sometimes with branches."""
-    length = _log_uniform(rng, 10, 0.8 * min(image.shape))
-    step = rng.uniform(2, 8)
-    n_steps = max(round(length / step), 2)
-    turn = rng.uniform(0.1, 0.7)
-    heading = rng.uniform(0, math.tau)
-    path = _walk(rng.uniform(0, 1, 2) * image.shape, heading + turn * rng.standard_normal(n_steps), step)
-    strokes = [path]
-    for _ in range(rng.poisson(0.6)):
-        branch = heading + _either_way(rng) * rng.uniform(0.4, 1.2)
-        headings = branch + turn * rng.standard_normal(max(n_steps // 3, 2))
-        strokes.append(_walk(path[rng.integers(len(path))], headings, step))
-    return _lines(image, strokes, rng, dark=0.85)
+
+    def draw() -> tuple[FloatArray, Mask]:
+        length = _log_uniform(rng, 10, 0.8 * min(image.shape))
+        step = rng.uniform(2, 8)
+        n_steps = max(round(length / step), 2)
+        turn = rng.uniform(0.1, 0.7)
+        heading = rng.uniform(0, math.tau)
+        path = _walk(rng.uniform(0, 1, 2) * image.shape, heading + turn * rng.standard_normal(n_steps), step)
+        strokes = [path]
+        for _ in range(rng.poisson(0.6)):
+            branch = heading + _either_way(rng) * rng.uniform(0.4, 1.2)
+            headings = branch + turn * rng.standard_normal(max(n_steps // 3, 2))
+            strokes.append(_walk(path[rng.integers(len(path))], headings, step))
+        return _lines(image, strokes, rng, dark=0.85)
+
+    return _visible(image, draw, rng)
 
 
 def blur(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, Mask]:
@@ -465,8 +473,9 @@ def _lines(
 ) -> tuple[FloatArray, Mask]:
     """Draw strokes of one strength: their width wanders, they fade in and out; dark with the given probability."""
     points = np.concatenate(strokes)
-    low = np.floor(np.clip(points.min(axis=0) - 4, 0, np.array(image.shape) - 8)).astype(int)
-    high = np.ceil(np.clip(points.max(axis=0) + 5, low + 8, image.shape)).astype(int)
+    room = np.maximum(np.array(image.shape) - 8, 0)  # a window has 8 pixels a side, where the image does
+    low = np.floor(np.clip(points.min(axis=0) - 4, 0, room)).astype(int)
+    high = np.ceil(np.minimum(np.maximum(points.max(axis=0) + 5, low + 8), image.shape)).astype(int)
     fine = 2  # drawn twice as large: widths of half a pixel and more
     canvas = np.zeros(((high[0] - low[0]) * fine, (high[1] - low[1]) * fine), dtype=np.uint8)
     width = _log_uniform(rng, 0.5, 3)

@@ -42,7 +42,7 @@ _CELLS_AT_ONCE: Final = 4096  # whose distances to the reference set are in memo
 
 @dataclass(frozen=True)
 class NearestSettings:
-    """How a step is made; none is chosen per category. What each is worth: docs/results.md."""
+    """How a step is made; none is chosen per category. What led to them: docs/experiments.md."""
 
     aligned: bool  # compare at the same location
     seed: int = 0  # of the initial weights and of every draw
@@ -220,10 +220,10 @@ class NearestTriplets:
         settings = self._settings
         n_hard = round(settings.hard * settings.triplets)
         hardest = d_positive.topk(max(1, round(settings.hardest * settings.clean))).values
-        hard = hardest[torch.randint(len(hardest), (n_hard,), generator=generator)]
+        hard = hardest.index_select(0, torch.randint(len(hardest), (n_hard,), generator=generator).to(hardest.device))
         paired = torch.cat([hard, d_positive[: settings.triplets - n_hard]])
-        order = torch.randperm(len(paired), generator=generator)
-        return triplet_softmax_loss(paired[order], d_negative)
+        order = torch.randperm(len(paired), generator=generator).to(paired.device)
+        return triplet_softmax_loss(paired.index_select(0, order), d_negative)
 
     def _batch(self, step: int) -> Batch:
         """Return the batch of a step, and have the next ones drawn meanwhile."""
@@ -272,11 +272,12 @@ def nearest_distance(images: Tensor, where: Tensor, references: Tensor) -> Tenso
         ``(n,)`` float32, 0 or more. Which embedding is nearest is looked up without a gradient; the distance to it has
         one, with respect to both.
     """
-    chosen = images.permute(0, 2, 3, 1).flatten(0, 2)[where]  # (n, D)
+    # index_select, here and below: the gradient of plain indexing adds up in no fixed order, and differs run by run.
+    chosen = images.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, where)  # (n, D)
     if references.ndim == 2:
         with torch.no_grad():
             nearest = torch.cat([(part @ references.T).argmax(1) for part in torch.split(chosen, _CELLS_AT_ONCE)])
-        return euclidean_distance(chosen, references[nearest])
+        return euclidean_distance(chosen, references.index_select(0, nearest))
     R, _, h, w = references.shape
     reach = 2 * SHIFT + 1
     around = nn.functional.pad(references, [SHIFT] * 4, mode="replicate")  # (R, D, h + 2, w + 2)
@@ -292,7 +293,7 @@ def nearest_distance(images: Tensor, where: Tensor, references: Tensor) -> Tenso
             torch.bmm(flat[some], part.unsqueeze(2)).squeeze(2).argmax(1)
             for some, part in zip(*(torch.split(t, _CELLS_AT_ONCE) for t in (candidates, chosen)), strict=True)
         ])  # fmt: skip
-    return euclidean_distance(chosen, flat[candidates.gather(1, nearest[:, None]).squeeze(1)])
+    return euclidean_distance(chosen, flat.index_select(0, candidates.gather(1, nearest[:, None]).squeeze(1)))
 
 
 def elsewhere_distance(images: Tensor, reference: Tensor, n: int, generator: torch.Generator) -> Tensor:
@@ -320,11 +321,14 @@ def elsewhere_distance(images: Tensor, reference: Tensor, n: int, generator: tor
     vertical = draw(2).bool()
     dy = torch.where(vertical, far_y + draw(h - 2 * far_y + 1), draw(h))
     dx = torch.where(vertical, draw(w), far_x + draw(w - 2 * far_x + 1))
-    there = reference[:, :, (y + dy) % h, (x + dx) % w].permute(2, 0, 1)  # (n, R, D)
-    here = images[image, :, y, x]  # (n, D)
+    cells = images.permute(0, 2, 3, 1).flatten(0, 2)  # (N h w, D)
+    here = cells.index_select(0, ((image * h + y) * w + x).to(images.device))  # (n, D)
+    places = reference.permute(2, 3, 0, 1).flatten(0, 1)  # (h w, R, D)
+    at = ((y + dy) % h * w + (x + dx) % w).to(images.device)
     with torch.no_grad():
-        nearest = torch.bmm(there, here.unsqueeze(2)).squeeze(2).argmax(1)
-    return euclidean_distance(here, there[torch.arange(n), nearest])
+        nearest = torch.bmm(places.index_select(0, at), here.unsqueeze(2)).squeeze(2).argmax(1)
+    one_by_one = places.flatten(0, 1)  # (h w R, D)
+    return euclidean_distance(here, one_by_one.index_select(0, at * len(reference) + nearest))
 
 
 def _references(reference: Tensor, aligned: bool, generator: torch.Generator) -> Tensor:
@@ -332,7 +336,7 @@ def _references(reference: Tensor, aligned: bool, generator: torch.Generator) ->
     if aligned:
         return reference
     cells = reference.permute(0, 2, 3, 1).flatten(0, 2)  # (R h w, D)
-    return cells[torch.randperm(len(cells), generator=generator)[:_BANK]]
+    return cells.index_select(0, torch.randperm(len(cells), generator=generator)[:_BANK].to(cells.device))
 
 
 def _draw(weights: Tensor, n: int, generator: torch.Generator) -> Tensor:
@@ -340,22 +344,10 @@ def _draw(weights: Tensor, n: int, generator: torch.Generator) -> Tensor:
 
 
 def multiplies_bfloat16_fast() -> bool:
-    """Say whether mixed precision pays on this machine: always on CUDA, on a CPU if a trial says so.
+    """Say whether mixed precision pays on this machine: on CUDA, and on processors that multiply bfloat16 natively.
 
-    Some processors multiply bfloat16 natively and train twice as fast with it, on others it is emulated and slow; no
-    public function tells which.
+    Others emulate it, slowly. The answer is a fact of the machine, not a timing, so that the same seed gives the same
+    weights there each time.
     """
-    if torch.cuda.is_available():
-        return True
-    generator = torch.Generator().manual_seed(0)
-    matrix = torch.randn(1024, 1024, generator=generator)
-    return 1.3 * _fastest(matrix.bfloat16()) < _fastest(matrix)
-
-
-def _fastest(matrix: Tensor) -> float:
-    seconds = []
-    for _ in range(5):
-        started = time.perf_counter()
-        torch.mm(matrix, matrix)
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # PyTorch has no public name for it
+    return torch.cuda.is_available() or bool(native())
