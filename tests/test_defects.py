@@ -16,7 +16,6 @@ from blemish.learning.defects import (
     Defect,
     Mask,
     random_erasing,
-    scratch,
     vary_light,
 )
 from blemish.results import FloatArray
@@ -84,11 +83,7 @@ class TestEveryDefectOnEveryImage:
             assert image.min() >= 0
             assert image.max() <= 1
 
-    def test_marks_something_that_can_be_seen(
-        self, drawn: list[tuple[FloatArray, Mask]], defect: Defect, good: FloatArray
-    ) -> None:
-        if defect is scratch:
-            pytest.skip("a scratch may run off the image as soon as it begins")
+    def test_marks_something_that_can_be_seen(self, drawn: list[tuple[FloatArray, Mask]], good: FloatArray) -> None:
         for image, mask in drawn:
             assert (np.abs(image - good)[mask] > VISIBLE).any()
 
