@@ -122,7 +122,7 @@ def blended_patch(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArr
         h, w = opacity.shape
         mask = (opacity > 0.5).astype(np.uint8)
         mask[[0, -1], :] = mask[:, [0, -1]] = 0  # OpenCV needs a rim that stays as it is
-        if min(np.ptp(np.nonzero(mask), axis=1), default=0) < 3:  # and an area inside it
+        if not mask.any() or np.ptp(np.nonzero(mask), axis=1).min() < 3:  # and an area inside it
             return image, np.zeros(image.shape, dtype=np.bool_)
         source, target = _as_bgr(_patch(image, opacity.shape, rng)), _as_bgr(image[top : top + h, left : left + w])
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
