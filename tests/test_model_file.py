@@ -355,7 +355,7 @@ def test_a_file_of_format_1_can_be_calibrated_and_written_anew(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    pairs({"side": [0, -128, 128.0, "128", True, 2**40], "patch_size": [0, 64.5, None, 1], "stride": [0, 65]}),
+    pairs({"side": [0, None, -128, 128.0, "128", True, 2**40], "patch_size": [0, 64.5, None, 1], "stride": [0, 65]}),
 )
 def test_a_field_of_format_1_of_the_wrong_kind_is_refused(old_path: Path, name: str, value: object) -> None:
     rewrite(old_path, edit_description(**{name: value}), with_sums=True)

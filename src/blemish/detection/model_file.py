@@ -34,6 +34,7 @@ LEARNED: Final = "learned"  # role of an image in the provenance: the network or
 HELD_OUT: Final = "held out"  # it only set the threshold
 _PARTS: Final = ("model.json", "graph.onnx", "weights.npz")
 _SUMS: Final = "SHA256SUMS"
+_LEAST_RANGE: Final = 1e-6  # of grey values; float32 must be able to divide by it
 _MAX_PART_BYTES: Final = 2**30  # far above any real model; a zip bomb is refused before it is unpacked
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)  # the same model gives the same bytes, whenever it is written
 
@@ -167,6 +168,7 @@ def _read_description(path: Path, data: bytes) -> Description:
 def _from_format_1(values: dict[str, Any]) -> dict[str, Any]:
     """Say in today's fields what a file of Blemish 0.1 says: squares, each image's own grey range, one prototype."""
     side, patch_size, stride = (values[name] for name in ("side", "patch_size", "stride"))
+    _require(_is_count(side), "side is a whole number")  # null would mean the image's own size
     preparation = Preparation(side, side, 1.0, None, None, 1, patch_size, stride, centre=patch_size / 2)
     return {**values, "reference": values["prototype"], "preparation": asdict(preparation), "notes": []}
 
@@ -179,6 +181,7 @@ def _check_preparation(about: Preparation) -> None:
     for name in ("patch_size", "stride", "multiple"):
         _require(_is_count(getattr(about, name)) and getattr(about, name) > 0, f"{name} is a whole number above 0")
     _require(about.stride <= about.patch_size, "stride <= patch_size")
+    _require(about.multiple <= about.patch_size, "multiple <= patch_size")
     _require(_is_number(about.centre) and 0 < about.centre <= about.patch_size, "0 < centre <= patch_size")
     _require(_is_number(about.scale) and 0 < about.scale <= 1, "scale is above 0 and at most 1")
     _require((about.height is None) == (about.width is None), "height and width are both given or both null")
@@ -188,7 +191,7 @@ def _check_preparation(about: Preparation) -> None:
     _require((about.black is None) == (about.white is None), "black and white are both given or both null")
     if about.black is not None and about.white is not None:
         _require(_is_number(about.black) and _is_number(about.white), "black and white are finite numbers")
-        _require(about.black < about.white, "black < white")
+        _require(about.white - about.black > _LEAST_RANGE, f"white is more than {_LEAST_RANGE} above black")
 
 
 def _check_threshold(threshold: Threshold) -> None:
