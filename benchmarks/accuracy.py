@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 import blemish
-from blemish.datasets import GOOD, find_categories, read_category, read_good
+from blemish.datasets import GOOD, find_categories, read_category, read_good, split_good
 from blemish.evaluation.evaluate import Evaluation
 from blemish.images import write_text
 from blemish.progress import silent
@@ -126,7 +126,7 @@ def some_good(folder: Path, wanted: Run) -> list[Path]:
     paths = read_good(folder)
     rng = np.random.default_rng(wanted["seed"])
     if not any(sample.defect_type == GOOD and sample.split == "test" for sample in samples):
-        paths = [paths[index] for index in sorted(rng.permutation(len(paths))[: len(paths) // 2])]
+        paths = [sample.path for sample in split_good(samples, wanted["seed"])[0]]
     if wanted["n_good"] is not None:
         paths = [paths[index] for index in sorted(rng.permutation(len(paths))[: wanted["n_good"]])]
     return paths
@@ -134,14 +134,13 @@ def some_good(folder: Path, wanted: Run) -> list[Path]:
 
 def summary(evaluation: Evaluation) -> Run:
     """Reduce an evaluation to its figures."""
-    n_defective = len(evaluation.samples) - evaluation.n_good
-    missed = {result.defect_type: result.missed for result in evaluation.types}
+    together = evaluation.types[-1]  # all defect types
     return {
         "auroc": {result.defect_type: round(result.auroc, 4) for result in evaluation.types},
         "n_test_good": evaluation.n_good,
-        "n_test_defective": n_defective,
+        "n_test_defective": together.n_images,
         "false_alarm_rate": round(evaluation.false_alarms / evaluation.n_good, 4),
-        "missed_rate": round(missed["all"] / n_defective, 4),
+        "missed_rate": round(together.missed / together.n_images, 4),
         "pixel_auroc": evaluation.pixel_auroc,
         "aupro": evaluation.aupro,
     }

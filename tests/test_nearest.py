@@ -3,8 +3,6 @@
 Our network is tested here too: what a cell sees, and that its embeddings have one length.
 """
 
-import os
-import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,10 +28,11 @@ from blemish.learning.nearest import (
     locations,
     nearest_distance,
 )
-from blemish.learning.network import BoundedNetwork, weights_from_arrays, weights_to_arrays
+from blemish.learning.network import BoundedNetwork, network_from_arrays, weights_from_arrays, weights_to_arrays
 from blemish.learning.reference import SHIFT
 from blemish.learning.training import train
 from blemish.results import FloatArray
+from stop_after import StopAfter
 
 STRIDE = BoundedNetwork.STRIDE
 RADIUS = BoundedNetwork.RADIUS
@@ -393,19 +392,6 @@ class TestElsewhere:
             assert side.grad.abs().sum() > 0
 
 
-class StopAfter:
-    """A progress listener that presses Ctrl-C, or dies like a killed process, after some steps."""
-
-    def __init__(self, steps: int, error: type[BaseException] | None = None) -> None:
-        self.steps, self.error = steps, error
-
-    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
-        if done == self.steps:
-            if self.error is not None:
-                raise self.error
-            os.kill(os.getpid(), signal.SIGINT)
-
-
 def same(first: torch.nn.Module, second: torch.nn.Module) -> bool:
     pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
     return all(torch.equal(a, b) for a, b in pairs)
@@ -576,10 +562,10 @@ class TestBoundedNetwork:
     def test_weights_survive_the_way_through_arrays(self) -> None:
         trained = BoundedNetwork(generator(7))
         trained.train()(noise(32, 32, 4))  # batch normalisation has something to remember
-        assert same(BoundedNetwork.with_weights(weights_to_arrays(trained)), trained)
+        assert same(network_from_arrays(BoundedNetwork, weights_to_arrays(trained)), trained)
 
     def test_a_rebuilt_network_is_ready_to_inspect(self) -> None:
-        assert not BoundedNetwork.with_weights(weights_to_arrays(BoundedNetwork(generator()))).training
+        assert not network_from_arrays(BoundedNetwork, weights_to_arrays(BoundedNetwork(generator()))).training
 
     def test_weights_can_be_put_into_another_network(self) -> None:
         first, second = BoundedNetwork(generator(1)), BoundedNetwork(generator(2))

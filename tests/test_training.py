@@ -1,6 +1,5 @@
 """Training is reproducible, resumes to the same result, survives interruption, and learns."""
 
-import os
 import signal
 import threading
 from pathlib import Path
@@ -14,6 +13,7 @@ from blemish.images import write_image
 from blemish.learning.training import TrainingSummary, train
 from blemish.learning.triplets import PatchPyramid, PatchSettings, PatchTriplets, TrainingImage
 from blemish.progress import Progress, silent
+from stop_after import StopAfter
 
 SETTINGS = PatchSettings(epochs=3, batch_size=8, learning_rate=1e-3)  # 3 images x 4 patches: 2 steps an epoch
 
@@ -27,19 +27,6 @@ def pyramid(tmp_path_factory: pytest.TempPathFactory) -> PatchPyramid:
         stripes = 0.5 + 0.3 * np.sin(x / 3 + rng.uniform(0, 6)) + 0.05 * rng.standard_normal((64, 64))
         write_image(folder / f"{index}.png", np.clip(stripes, 0, 1).astype(np.float32))
     return PatchPyramid([TrainingImage(path, "stripes") for path in sorted(folder.iterdir())], {64: 4})
-
-
-class StopAfter:
-    """A progress listener that presses Ctrl-C, or dies like a killed process, after some steps."""
-
-    def __init__(self, steps: int, error: type[BaseException] | None = None) -> None:
-        self.steps, self.error = steps, error
-
-    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
-        if done == self.steps:
-            if self.error is not None:
-                raise self.error
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 def run(

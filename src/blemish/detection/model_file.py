@@ -169,7 +169,7 @@ def _from_format_1(values: dict[str, Any]) -> dict[str, Any]:
     """Say in today's fields what a file of Blemish 0.1 says: squares, each image's own grey range, one prototype."""
     side, patch_size, stride = (values[name] for name in ("side", "patch_size", "stride"))
     _require(_is_count(side), "side is a whole number")  # null would mean the image's own size
-    preparation = Preparation(side, side, 1.0, None, None, 1, patch_size, stride, centre=patch_size / 2)
+    preparation = Preparation.of_squares(side, patch_size, stride)
     return {**values, "reference": values["prototype"], "preparation": asdict(preparation), "notes": []}
 
 

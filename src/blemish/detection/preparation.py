@@ -32,13 +32,32 @@ class Preparation:
     stride: int  # prepared pixels from cell to cell
     centre: float  # prepared pixels from the upper (left) edge of the image to the centre of the first cell
 
+    @classmethod
+    def of_squares(cls, side: int, patch_size: int, stride: int) -> Preparation:
+        """Prepare as the paper does: squares, each image's own grey range, and cells that see whole patches.
+
+        Source: Tayeh et al. 2020, sec. IV-B.
+        """
+        return cls(
+            height=side,
+            width=side,
+            scale=1.0,
+            black=None,
+            white=None,
+            multiple=1,
+            patch_size=patch_size,
+            stride=stride,
+            centre=patch_size / 2,
+        )
+
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Return the rows and columns to which an image of this size is resized, before it is continued."""
         if self.height is not None and self.width is not None:
             return self.height, self.width
-        return max(round(height * self.scale), min(height, _LEAST_PX)), max(
-            round(width * self.scale), min(width, _LEAST_PX)
-        )
+        return self._scaled(height), self._scaled(width)
+
+    def _scaled(self, side: int) -> int:
+        return max(round(side * self.scale), min(side, _LEAST_PX))
 
     def apply(self, image: FloatArray) -> FloatArray:
         """Prepare an image.

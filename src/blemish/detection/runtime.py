@@ -13,7 +13,7 @@ from blemish.results import FloatArray
 
 _INPUTS: Final = {"pixels": 4}  # name -> number of axes
 _OUTPUTS: Final = {"distance_map": 3, "score": 1, "max_distance": 1, "mean_distance": 1}
-_OLD_OUTPUTS: Final = {"distance_map": 3, "max_distance": 1, "mean_distance": 1}  # format 1: the maximum is the score
+_OLD_OUTPUTS: Final = {name: n for name, n in _OUTPUTS.items() if name != "score"}  # format 1: the maximum is the score
 _REMEDY: Final = "Make the model file anew with `blemish fit` or `blemish enroll`."
 
 
@@ -70,7 +70,7 @@ class Runtime:
             raise ModelFileError(
                 f"The graph in the model file fails on {image.shape[0]} x {image.shape[1]} pixels: {error}. {_REMEDY}"
             ) from error
-        if not np.isfinite([found.distance_map.sum(), found.score, maximum, mean]).all():
+        if not (np.isfinite(found.distance_map).all() and np.isfinite([found.score, maximum, mean]).all()):
             raise ModelFileError(f"The graph in the model file gives distances that are not finite. {_REMEDY}")
         return found
 

@@ -23,7 +23,7 @@ from blemish.detection.model_file import HELD_OUT, LEARNED, Description, Model
 from blemish.detection.preparation import Preparation
 from blemish.errors import DatasetError
 from blemish.images import read_image
-from blemish.learning.graph import DistanceModel, build_graph, check_graph, smooth
+from blemish.learning.graph import DistanceModel, build_graph, check_graph, mean_of_worst, smooth
 from blemish.learning.nearest import PreparedImages
 from blemish.learning.network import PATCH_SIZE, STRIDE, BoundedNetwork, TripletNetwork, weights_to_arrays
 from blemish.learning.reference import Reference, ToPrototype, embed, mean_embedding, nearest_reference
@@ -160,8 +160,8 @@ def find_suspects(embeddings: Sequence[Tensor], kind: Reference, generator: torc
     for judged, others in ((order[: n // 2], order[n // 2 :]), (order[n // 2 :], order[: n // 2])):
         reference = nearest_reference([embeddings[index] for index in others], kind, generator)
         for index in judged:
-            distances = smooth(reference(embeddings[index][None]), SMOOTHING).flatten()
-            scores[index] = distances.topk(max(1, len(distances) // WORST_OF)).values.mean()
+            distances = smooth(reference(embeddings[index][None]), SMOOTHING)  # (1, h, w)
+            scores[index] = mean_of_worst(distances, WORST_OF).item()
     median = np.median(scores)
     spread = 1.48 * np.median(np.abs(scores - median))
     unusual = [index for index in np.argsort(-scores).tolist() if scores[index] > median + _SUSPECT * spread]
@@ -193,7 +193,7 @@ def prototype_detector(
         TrainingError: the graph does not score like PyTorch (`learning.graph.check_graph`).
     """
     prototype = mean_embedding(network, images.learned, side, kind, progress)
-    preparation = Preparation(side, side, 1.0, None, None, 1, PATCH_SIZE, STRIDE, centre=PATCH_SIZE / 2)
+    preparation = Preparation.of_squares(side, PATCH_SIZE, STRIDE)
     model = DistanceModel(network, ToPrototype(prototype)).eval()
     return build_detector(model, images, preparation, kind, [], alpha, making, progress)
 

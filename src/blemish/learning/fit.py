@@ -11,6 +11,7 @@ from blemish.datasets import category_name, read_category, read_good, split_good
 from blemish.detection.decision import require_alpha
 from blemish.detection.detector import Detector
 from blemish.detection.model_file import LEARNED
+from blemish.detection.preparation import Preparation
 from blemish.errors import DatasetError, SettingError
 from blemish.images import read_all
 from blemish.learning.assembly import (
@@ -23,10 +24,10 @@ from blemish.learning.assembly import (
     run_id,
 )
 from blemish.learning.nearest import NearestSettings, NearestTriplets, PreparedImages
-from blemish.learning.network import BoundedNetwork, TripletNetwork
+from blemish.learning.network import BoundedNetwork, TripletNetwork, network_from_arrays
 from blemish.learning.reference import Reference
 from blemish.learning.survey import survey
-from blemish.learning.training import train
+from blemish.learning.training import DEFAULT_MINUTES, train
 from blemish.learning.triplets import PAPER_SCALES, PatchPyramid, PatchSettings, PatchTriplets, TrainingImage
 from blemish.progress import Progress, silent
 
@@ -34,7 +35,6 @@ NEAREST: Final = "nearest"  # our method
 PAPER_METHODS: Final = {"tayeh2020": "random_erasing", "staar2019": "gaussian_noise"}  # -> what makes a negative
 METHODS: Final = (NEAREST, *PAPER_METHODS)
 DEFAULT_ALPHA: Final = 0.01
-DEFAULT_MINUTES: Final = 5.0
 _AUTO: Final = "auto"
 _FEWEST: Final = 5  # good images from which our method can learn how they differ
 
@@ -114,9 +114,7 @@ def _fit_nearest(
     checkpoint_path: Path | None,
     progress: Progress,
 ) -> Detector:
-    seen = survey(images.learned, progress)
-    kind = kind or seen.reference
-    preparation = seen.preparation(kind)
+    kind, preparation, note = _look(images, kind, progress)
     prepared = PreparedImages(images.learned, preparation, progress)
     settings = NearestSettings(aligned=kind is Reference.LOCATION, seed=seed)
     learner = NearestTriplets(prepared, settings)
@@ -128,12 +126,19 @@ def _fit_nearest(
         images,
         kind=kind,
         preparation=preparation,
-        notes=[seen.reasons(kind)],
+        notes=[note],
         alpha=alpha,
         seed=seed,
         making=Making(NEAREST, training, hashes),
         progress=progress,
     )
+
+
+def _look(images: GoodImages, asked: Reference | None, progress: Progress) -> tuple[Reference, Preparation, str]:
+    """Look at the images to learn from; return how they are compared and prepared, and the reason in words."""
+    seen = survey(images.learned, progress)
+    kind = asked or seen.reference
+    return kind, seen.preparation(kind), seen.reasons(kind)
 
 
 def _fit_paper(
@@ -195,23 +200,21 @@ def enroll(
     hashes = {**seen, images.category: {**ours, **provenance([images])[images.category], **still_learned}}
     making = Making(about.method, about.training, hashes)
     if about.method != NEAREST:
-        paper_network = TripletNetwork.with_weights(trained.model.weights)
+        paper_network = network_from_arrays(TripletNetwork, trained.model.weights)
         side = about.preparation.height
         assert side is not None, "the paper's images are squares"
         kind = kind or Reference(about.reference)
         return prototype_detector(
             paper_network, images, kind=kind, side=side, alpha=alpha, making=making, progress=progress
         )
-    looked = survey(images.learned, progress)
-    kind = kind or looked.reference
-    preparation = looked.preparation(kind)
+    kind, preparation, note = _look(images, kind, progress)
     return nearest_detector(
-        BoundedNetwork.with_weights(trained.model.weights),
+        network_from_arrays(BoundedNetwork, trained.model.weights),
         PreparedImages(images.learned, preparation, progress),
         images,
         kind=kind,
         preparation=preparation,
-        notes=[looked.reasons(kind)],
+        notes=[note],
         alpha=alpha,
         seed=seed,
         making=making,

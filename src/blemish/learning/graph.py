@@ -51,11 +51,9 @@ class DistanceModel(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Map ``(B, 1, H, W)`` to the distance map ``(B, h, w)``, and score, maximum and mean, ``(B,)`` each."""
         distances = smooth(self.reference(self.network(pixels)), self.smoothing)  # (B, h, w)
-        cells = distances.flatten(1)
-        largest = cells.amax(dim=1)
-        n_worst = 1 if self.worst_of is None else max(1, cells.shape[1] // self.worst_of)
-        score = largest if self.worst_of is None else cells.topk(n_worst, dim=1).values.mean(dim=1)
-        return distances, score, largest, cells.mean(dim=1)
+        largest = distances.amax(dim=(1, 2))
+        score = largest if self.worst_of is None else mean_of_worst(distances, self.worst_of)
+        return distances, score, largest, distances.mean(dim=(1, 2))
 
 
 def smooth(distances: Tensor, side: int) -> Tensor:
@@ -64,6 +62,12 @@ def smooth(distances: Tensor, side: int) -> Tensor:
         return distances
     pooled = nn.functional.avg_pool2d(distances[:, None], side, 1, side // 2, count_include_pad=False)  # (B, 1, h, w)
     return pooled.squeeze(1)
+
+
+def mean_of_worst(distances: Tensor, worst_of: int) -> Tensor:
+    """Average the largest distances of ``(B, h, w)``, one in ``worst_of`` but at least one: ``(B,)``."""
+    cells = distances.flatten(1)
+    return cells.topk(max(1, cells.shape[1] // worst_of), dim=1).values.mean(dim=1)
 
 
 class _GraphWriter:

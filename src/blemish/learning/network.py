@@ -8,7 +8,7 @@ whole image with the same weights and, because nothing is padded, to the same va
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -87,17 +87,6 @@ class TripletNetwork(nn.Module):
         # Channels last is twice as fast here as the default layout: 16 channels fill one AVX-512 register.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    @classmethod
-    def with_weights(cls, arrays: dict[str, NDArray[Any]]) -> TripletNetwork:
-        """Rebuild a trained network from the arrays of `weights_to_arrays`, in evaluation mode.
-
-        Raises:
-            ModelFileError: names or shapes are not those of the network.
-        """
-        network = cls(torch.Generator())
-        weights_from_arrays(network, arrays)
-        return network.eval()
-
     def forward(self, pixels: Tensor) -> Tensor:
         """Embed ``(B, 1, H, W)`` float32 pixels as ``(B, 16, h, w)`` float32."""
         embedding: Tensor = self.blocks(self.stem(pixels.contiguous(memory_format=torch.channels_last)))
@@ -153,13 +142,6 @@ class BoundedNetwork(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    @classmethod
-    def with_weights(cls, arrays: dict[str, NDArray[Any]]) -> BoundedNetwork:
-        """Rebuild a trained network, as `TripletNetwork.with_weights` does."""
-        network = cls(torch.Generator())
-        weights_from_arrays(network, arrays)
-        return network.eval()
-
     def forward(self, pixels: Tensor) -> Tensor:
         """Embed ``(B, 1, H, W)`` pixels as ``(B, 32, H / 4, W / 4)`` float32 of length 4."""
         x = pixels.contiguous(memory_format=torch.channels_last)
@@ -176,6 +158,20 @@ def _padded(channels: int, filters: int, *, size: int, stride: int = 1, dilation
         nn.Conv2d, channels, filters, kernel_size=size, stride=stride, padding=padding, dilation=dilation, bias=False
     )
     return layer
+
+
+_Network = TypeVar("_Network", TripletNetwork, BoundedNetwork)
+
+
+def network_from_arrays(kind: type[_Network], arrays: dict[str, NDArray[Any]]) -> _Network:
+    """Rebuild a trained network from the arrays of `weights_to_arrays`, in evaluation mode.
+
+    Raises:
+        ModelFileError: names or shapes are not those of the network.
+    """
+    network = kind(torch.Generator())
+    weights_from_arrays(network, arrays)
+    return network.eval()
 
 
 def weights_to_arrays(network: nn.Module) -> dict[str, NDArray[Any]]:

@@ -32,6 +32,7 @@ from blemish.images import write_bytes
 from blemish.learning.network import weights_from_arrays, weights_to_arrays
 from blemish.progress import Progress, silent
 
+DEFAULT_MINUTES: Final = 5.0
 _CHECKPOINT_EVERY_S: Final = 20.0  # what a kill may cost
 _LOSSES_KEPT: Final = 50  # steps over which the loss that is told is averaged
 _N_TIMED: Final = 6  # steps that are timed to plan how many fit into the minutes asked for; the first one warms up
@@ -85,7 +86,7 @@ def train(
     learner: Learner,
     *,
     n_steps: int | None = None,
-    minutes: float = 5.0,
+    minutes: float = DEFAULT_MINUTES,
     run_id: str = "",
     checkpoint_path: Path | None = None,
     progress: Progress = silent,

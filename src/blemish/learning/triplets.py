@@ -87,7 +87,7 @@ class PatchPyramid:
             )
         self.scales = scales
         self.categories = np.unique([image.category for image in images], return_inverse=True)[1]  # (n,) int
-        self._levels = {side: on_disk((len(images), side, side)) for side in scales}
+        self._levels = {side: _on_disk((len(images), side, side)) for side in scales}
         self._fill(images, progress)
 
     def _fill(self, images: Sequence[TrainingImage], progress: Progress) -> None:
@@ -119,7 +119,7 @@ class PatchPyramid:
         return patches / np.float32(LEVELS)
 
 
-def on_disk(shape: tuple[int, ...]) -> NDArray[np.uint16]:
+def _on_disk(shape: tuple[int, ...]) -> NDArray[np.uint16]:
     """Map a nameless temporary file that is really there: a full disk must show now, not as a crash later."""
     with temporary_file() as file:
         if hasattr(os, "posix_fallocate"):
