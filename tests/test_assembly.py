@@ -251,6 +251,19 @@ class TestFit:
         notes = fit(folder, steps=5).description.notes
         assert any("odd" in note and "are they really good" in note for note in notes)
 
+    def test_an_unusual_image_that_sets_the_threshold_is_named(self, tmp_path: Path) -> None:
+        folder = draw(tmp_path / "metal", "brushed_metal", n=55, side=32)
+        odd = hold_out(sorted(folder.iterdir()), "metal", seed=0).held_out[0]
+        write_image(odd, (np.random.default_rng(0).random((32, 32)) < 0.5).astype(np.float32))
+        notes = fit(folder, steps=5).description.notes
+        assert any(odd.name in note and "may have raised it" in note for note in notes)
+
+    def test_keeps_the_scores_that_set_the_threshold(self, detector: Detector, part_dir: Path) -> None:
+        scores = {content_hash(path): detector.inspect(path).score for path in part_dir.iterdir()}
+        kept = detector.description.good_scores
+        assert len(kept) == detector.threshold.n_images
+        assert all(scores[content] == score for content, score in kept.items())
+
     def test_a_checkpoint_is_left_where_it_was_asked_for(self, texture_dir: Path, tmp_path: Path) -> None:
         fit(texture_dir, steps=1, checkpoint_path=tmp_path / "run")
         assert (tmp_path / "run").is_file()

@@ -9,12 +9,14 @@ from blemish.learning.defects import (
     ERASED_AREA,
     ERASED_ASPECT,
     LARGEST,
+    NOTICED,
     SMALLEST_PX,
     STRUCTURAL,
     SURFACE,
     VISIBLE,
     Defect,
     Mask,
+    gaussian_noise,
     random_erasing,
     vary_light,
 )
@@ -86,6 +88,10 @@ class TestEveryDefectOnEveryImage:
     def test_marks_something_that_can_be_seen(self, drawn: list[tuple[FloatArray, Mask]], good: FloatArray) -> None:
         for image, mask in drawn:
             assert (np.abs(image - good)[mask] > VISIBLE).any()
+
+    def test_is_strong_enough_to_be_noticed(self, defect: Defect, good: FloatArray) -> None:
+        if defect is not gaussian_noise:  # the paper's baseline is as weak as the paper has it
+            assert all(np.abs(image - good).max() >= 0.8 * NOTICED for image, _ in draw(defect, good))
 
     def test_changes_nothing_visibly_outside_its_mask(
         self, drawn: list[tuple[FloatArray, Mask]], good: FloatArray

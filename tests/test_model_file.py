@@ -34,6 +34,7 @@ MODEL = Model(
         reference="category",
         preparation=SQUARES,
         threshold=Threshold(value=0.25, alpha=0.05, promised_alpha=0.1, n_images=9),
+        good_scores={"ab": 1.25},
         graph_difference=1e-6,
         notes=["Ä note."],
         training={"epochs": 2},
@@ -55,6 +56,7 @@ WRONG_FIELDS: dict[str, list[object]] = {
     "reference": [None],
     "preparation": [None, [], {}, 128],
     "notes": [None, "a note", [1], {}],
+    "good_scores": [None, [], 1.5, {"ab": "1"}, {"ab": math.nan}],
     "graph_difference": ["small", math.nan],
     "training": [None, [], "long"],
     "provenance": [
@@ -336,7 +338,7 @@ def test_a_file_of_format_1_scores_as_before(old_path: Path, detector: Detector,
 
 def test_a_file_of_format_1_says_the_same_in_the_fields_of_today(old_path: Path, model_path: Path) -> None:
     old, new = read_model(old_path), read_model(model_path)
-    assert old.description == new.description
+    assert old.description == replace(new.description, good_scores={})  # which format 1 does not have
     assert old.weights.keys() == new.weights.keys()
     assert all((old.weights[name] == array).all() for name, array in new.weights.items())
 

@@ -195,10 +195,11 @@ class TestBatch:
         batch = draw_batch(scenes, ANYWHERE, step=0)
         assert len({place(crop) for crop in batch.reference}) > ANYWHERE.n_reference / 2
 
+    @pytest.mark.parametrize("n_images", [2, 4, 13, 15])
     def test_reference_images_and_images_with_defects_are_different_ones(
-        self, tmp_path: Path, settings: NearestSettings
+        self, tmp_path: Path, settings: NearestSettings, n_images: int
     ) -> None:
-        all_of_them = 0.2 + 0.6 * np.random.default_rng(3).random((13, 64, 64), dtype=np.float32)
+        all_of_them = 0.2 + 0.6 * np.random.default_rng(3).random((n_images, 64, 64), dtype=np.float32)
         drawn = draw_batch(prepared(tmp_path, list(all_of_them)), replace(settings, crop=64), step=0)
 
         def which(crop: FloatArray) -> int:
@@ -358,7 +359,7 @@ def encoding_their_place(n: int, h: int, w: int) -> torch.Tensor:
     return torch.stack([rows, columns]).expand(n, -1, -1, -1)
 
 
-SMALL_MAPS = [(h, w) for h in (2, 3, 4) for w in (2, 3, 4)] + [(2, 20), (20, 3)]
+SMALL_MAPS = [(h, w) for h in (2, 3, 4) for w in (2, 3, 4)] + [(2, 20), (20, 3), (1, 5), (7, 1)]
 
 
 class TestElsewhere:

@@ -60,9 +60,11 @@ class TestAlignment:
         images = [image * gain for image, gain in zip(drawn("cast_part"), np.linspace(0.5, 1, 6), strict=True)]
         assert survey(write(tmp_path, [image.astype(np.float32) for image in images])).reference is Reference.LOCATION
 
-    def test_one_light_on_textures_is_not_taken_for_parts_that_lie_alike(self, tmp_path: Path) -> None:
-        light = np.linspace(0, 0.5, 110, dtype=np.float32)
-        assert survey(write(tmp_path, [0.3 * image + light for image in noise()])).reference is Reference.CATEGORY
+    @pytest.mark.parametrize("shape", ["slope", "dark corners"])
+    def test_one_light_on_textures_is_not_taken_for_parts_that_lie_alike(self, tmp_path: Path, shape: str) -> None:
+        y, x = np.mgrid[-1:1:90j, -1:1:110j].astype(np.float32)
+        light = 0.25 * (x + 1) if shape == "slope" else 0.6 - 0.3 * (x**2 + y**2)
+        assert survey(write(tmp_path, [0.1 * image + light for image in noise()])).reference is Reference.CATEGORY
 
     def test_parts_turned_at_random_are_compared_anywhere(self, tmp_path: Path) -> None:
         images = [np.rot90(image[:, :90], turns) for turns, image in enumerate(drawn("printed_label", 8))]

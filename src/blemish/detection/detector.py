@@ -114,11 +114,11 @@ class Detector:
         """
         images = _by_content(good)
         provenance = self._provenance_with(images)
-        scores = []
-        for done, image in enumerate(images.values(), start=1):
-            scores.append(self._measure(_read(image)).score)
-            progress("setting the threshold", done, len(images))
-        threshold = conformal_threshold(scores, alpha)
+        scores: dict[str, float] = {}
+        for key, image in images.items():
+            scores[key] = self._measure(_read(image)).score
+            progress("setting the threshold", len(scores), len(images))
+        threshold = conformal_threshold(list(scores.values()), alpha)
         change = {
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
             "what": "calibrate",
@@ -128,7 +128,9 @@ class Detector:
             "n_images": len(scores),
         }
         history = [*self.description.history, change]
-        description = replace(self.description, threshold=threshold, provenance=provenance, history=history)
+        description = replace(
+            self.description, threshold=threshold, good_scores=scores, provenance=provenance, history=history
+        )
         return Detector(replace(self.model, description=description))
 
     def _provenance_with(self, held_out: dict[str, ImageSource]) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class Description:
     reference: str  # "location" or "category": where an image's embeddings are looked for in good ones
     preparation: Preparation  # from image to the pixels that the graph takes
     threshold: Threshold
+    good_scores: dict[str, float]  # content hash -> score of every held-out good image that set the threshold
     graph_difference: float  # largest difference between graph and PyTorch when the file was made
     notes: list[str]  # what was chosen for these images, and why, in sentences for the user
     training: dict[str, Any]  # settings and summary of the training run
@@ -170,7 +171,13 @@ def _from_format_1(values: dict[str, Any]) -> dict[str, Any]:
     side, patch_size, stride = (values[name] for name in ("side", "patch_size", "stride"))
     _require(_is_count(side), "side is a whole number")  # null would mean the image's own size
     preparation = Preparation.of_squares(side, patch_size, stride)
-    return {**values, "reference": values["prototype"], "preparation": asdict(preparation), "notes": []}
+    return {
+        **values,
+        "reference": values["prototype"],
+        "preparation": asdict(preparation),
+        "notes": [],
+        "good_scores": {},
+    }
 
 
 def _known_fields(kind: type[Description | Preparation | Threshold], values: dict[str, Any]) -> dict[str, Any]:
@@ -209,6 +216,8 @@ def _check_records(about: Description) -> None:
     _require(
         isinstance(about.notes, list) and all(isinstance(n, str) for n in about.notes), "notes is a list of strings"
     )
+    scores = about.good_scores
+    _require(isinstance(scores, dict) and all(map(_is_number, scores.values())), "good_scores is an object of numbers")
     _require(isinstance(about.training, dict), "training is an object")
     _require(isinstance(about.provenance["made"], dict), "provenance.made is an object")
     _require(_are_objects(about.provenance["images"].values()), "provenance.images is an object of objects")

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 import blemish
@@ -36,6 +37,7 @@ MOST_REFERENCES: Final = 200  # good images behind our reference set; more of th
 _HELD_OUT_SHARE: Final = 0.2  # share of the good images that set the threshold and are kept out of training
 _N_CHECKED: Final = 2  # images on which graph and PyTorch are compared
 _SUSPECT: Final = 8.0  # robust standard deviations above the usual score at which a good image is suspected
+_FEWEST_JUDGED: Final = 10  # scores that tell what is usual
 _MOST_SUSPECTS: Final = 0.05  # share of the images that may be left out as suspects
 
 
@@ -162,10 +164,16 @@ def find_suspects(embeddings: Sequence[Tensor], kind: Reference, generator: torc
         for index in judged:
             distances = smooth(reference(embeddings[index][None]), SMOOTHING)  # (1, h, w)
             scores[index] = mean_of_worst(distances, WORST_OF).item()
+    return _unusual(scores)[:most]
+
+
+def _unusual(scores: NDArray[np.float64]) -> list[int]:
+    """Return the indices of scores that lie far above the others, the highest first."""
+    if len(scores) < _FEWEST_JUDGED:
+        return []
     median = np.median(scores)
     spread = 1.48 * np.median(np.abs(scores - median))
-    unusual = [index for index in np.argsort(-scores).tolist() if scores[index] > median + _SUSPECT * spread]
-    return unusual[:most]
+    return [index for index in np.argsort(-scores).tolist() if scores[index] > median + _SUSPECT * spread]
 
 
 def prototype_detector(
@@ -217,6 +225,7 @@ def build_detector(
         reference=kind.value,
         preparation=preparation,
         threshold=Threshold(value=0.0, alpha=1.0, promised_alpha=1.0, n_images=0),
+        good_scores={},
         graph_difference=check_graph(graph, model, checked),
         notes=list(notes),
         training=making.training,
@@ -225,7 +234,22 @@ def build_detector(
     )
     uncalibrated = Detector(Model(description, graph, weights_to_arrays(model.network)))
     calibrated = uncalibrated.calibrate(images.held_out, alpha=alpha, progress=progress)
-    return Detector(replace(calibrated.model, description=replace(calibrated.description, history=[])))
+    about = calibrated.description
+    said = [*about.notes, *_odd_held_out(images.held_out, about.good_scores)]
+    return Detector(replace(calibrated.model, description=replace(about, notes=said, history=[])))
+
+
+def _odd_held_out(held_out: Sequence[Path], scores: dict[str, float]) -> list[str]:
+    """Name held-out images that look unlike the others: a few of them can lift the threshold above every defect."""
+    odd = _unusual(np.array(list(scores.values())))
+    if not odd:
+        return []
+    paths = {content_hash(path): path for path in held_out}
+    named = ", ".join(paths[list(scores)[index]].name for index in odd)
+    return [
+        f"Look unlike the other good images that set the threshold, and may have raised it: {named}. "
+        "Look at them: if they are not really good, remove them and fit again."
+    ]
 
 
 def provenance(images: Sequence[GoodImages]) -> dict[str, dict[str, str]]:

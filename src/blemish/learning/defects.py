@@ -34,6 +34,7 @@ SMALLEST_PX: Final = 32.0  # area of the smallest defect, in pixels: two cells o
 LARGEST: Final = 0.1  # area of the largest, as a share of the image; stains and shadows may be larger
 LARGEST_STAIN: Final = 0.3
 VISIBLE: Final = 0.02  # smallest change of brightness that counts as part of a defect: five of 255 grey levels
+NOTICED: Final = 0.05  # and what it must reach somewhere; fainter ones would teach the network to see ghosts
 _N_ATTEMPTS: Final = 4  # draws before a defect that cannot be seen on this image is replaced by a stain
 
 
@@ -226,12 +227,12 @@ def stain(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, Mask
         opacity /= max(float(opacity.max()), 1e-6)
     elif rng.random() < 0.5:
         opacity = _smoothed(opacity, max(min(h, w) / rng.uniform(4, 12), 0.5))
-    return _add(image, (top, left), _either_way(rng) * _log_uniform(rng, 0.05, 0.6) * opacity)
+    return _add(image, (top, left), _either_way(rng) * _log_uniform(rng, 1.2 * NOTICED, 0.6) * opacity)
 
 
 def spots(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, Mask]:
     """Draw one or a few round dark or bright spots near each other: pores, blowholes, dust, spatter."""
-    changed, mask = image, np.zeros(image.shape, dtype=np.bool_)
+    changed = image
     sign = _either_way(rng)
     y, x = rng.uniform(0, image.shape[0]), rng.uniform(0, image.shape[1])
     for _ in range(1 + rng.geometric(0.6)):
@@ -245,10 +246,9 @@ def spots(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, Mask
         window = (int(np.clip(y - size // 2, 0, max(image.shape[0] - size, 0))),
                   int(np.clip(x - size // 2, 0, max(image.shape[1] - size, 0))))  # fmt: skip
         spot = spot[: image.shape[0], : image.shape[1]]
-        changed, where = _add(changed, window, sign * _log_uniform(rng, 0.1, 0.7) * spot)
-        mask |= where
+        changed, _ = _add(changed, window, sign * _log_uniform(rng, 0.1, 0.7) * spot)
         y, x = y + rng.normal(0, 4 * radius), x + rng.normal(0, 4 * radius)
-    return changed, mask
+    return changed, np.abs(changed - image) > VISIBLE  # spots may cancel where they overlap
 
 
 def scratch(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, Mask]:
@@ -524,9 +524,9 @@ def _add(image: FloatArray, window: _Window, change: FloatArray) -> tuple[FloatA
 def _visible(
     image: FloatArray, draw: Callable[[], tuple[FloatArray, Mask]], rng: np.random.Generator
 ) -> tuple[FloatArray, Mask]:
-    """Draw until something can be seen; what an even surface cannot show (a blur, a warp) becomes a stain there."""
+    """Draw until something can be noticed; what an even surface cannot show (a blur, a warp) becomes a stain there."""
     for _ in range(_N_ATTEMPTS):
         changed, mask = draw()
-        if mask.any():
+        if np.abs(changed - image).max() >= NOTICED:
             return changed, mask
     return stain(image, rng)

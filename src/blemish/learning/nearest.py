@@ -130,11 +130,17 @@ def draw_batch(images: PreparedImages, settings: NearestSettings, step: int) -> 
     """Cut the images of a step and give them defects; depends on nothing but its arguments.
 
     Aligned images are cut at one and the same place, others anywhere. All are cut to the largest size that fits into
-    each, so that nothing has to be made up beyond an edge.
+    each, so that nothing has to be made up beyond an edge. An image is never its own reference: no
+    inspection ever sees such a distance.
     """
     rng = np.random.default_rng([settings.seed, step])
     n_images = settings.n_reference + settings.n_defective
-    chosen = rng.choice(len(images), n_images, replace=len(images) < n_images)
+    order = rng.permutation(len(images))
+    first = max(1, min(settings.n_reference, len(images) * settings.n_reference // n_images))  # to be the reference set
+    chosen = np.concatenate([
+        np.resize(order[:first], settings.n_reference),  # repeated where there are too few
+        np.resize(order[first:], settings.n_defective),
+    ])  # fmt: skip
     shapes = np.array([images.shape(index) for index in chosen])  # (n, 2)
     stride = BoundedNetwork.STRIDE
     height, width = (min(settings.crop, int(side)) // stride * stride for side in shapes.min(axis=0))
@@ -318,7 +324,8 @@ def elsewhere_distance(images: Tensor, reference: Tensor, n: int, generator: tor
 
     far_y, far_x = min(_FAR, h // 2), min(_FAR, w // 2)
     image, y, x = draw(N), draw(h), draw(w)
-    vertical = draw(2).bool()
+    # One axis moves far, the other freely; an axis of one cell cannot move at all.
+    vertical = draw(2).bool() if min(h, w) > 1 else torch.full((n,), h > w)
     dy = torch.where(vertical, far_y + draw(h - 2 * far_y + 1), draw(h))
     dx = torch.where(vertical, draw(w), far_x + draw(w - 2 * far_x + 1))
     cells = images.permute(0, 2, 3, 1).flatten(0, 2)  # (N h w, D)

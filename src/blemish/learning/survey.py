@@ -28,6 +28,7 @@ SAME_SIZE: Final = 0.05  # sizes that differ by no more than this share are one 
 ALIGNED: Final = 0.3  # share of what images show that their mean must explain for parts to count as aligned
 _SMALL: Final = 64  # pixels a side at which images are compared with their mean
 _SHADING: Final = 8.0  # pixels of these; coarser differences are light, not parts
+_DEGREE: Final = 4  # of the polynomial that light from the side or a dark corner follow
 _QUANTILES: Final = (0.001, 0.999)  # of all pixels: what lies beyond is glare and dead pixels
 _HEADROOM: Final = 0.1  # of the grey range, kept free at both ends for defects brighter or darker than anything good
 
@@ -135,10 +136,13 @@ def survey(paths: Sequence[Path], progress: Progress = silent) -> Survey:
 def _explained_by_mean(pictures: FloatArray) -> float:
     """Return the share of variance that the mean picture explains, after shading and contrast are taken out.
 
+    Shading is the same on every picture too. Left in, it would pass for a part that always lies in one place.
+
     Args:
         pictures: ``(n, H, W)``.
     """
-    flat = np.stack([picture - cv2.GaussianBlur(picture, (0, 0), _SHADING) for picture in pictures])
+    even = pictures - _shading(pictures)
+    flat = np.stack([picture - cv2.GaussianBlur(picture, (0, 0), _SHADING) for picture in even])
     flat /= np.maximum(flat.std(axis=(1, 2), keepdims=True), 1e-6)
     n = len(flat)
     if n < 2:
@@ -146,3 +150,13 @@ def _explained_by_mean(pictures: FloatArray) -> float:
     # Each picture is compared with the mean of the others: a mean of few explains itself.
     rest = (flat.sum(axis=0) - flat) / (n - 1)  # (n, H, W)
     return float(np.clip(1 - np.mean((flat - rest) ** 2) / np.mean(flat**2), 0, 1))
+
+
+def _shading(pictures: FloatArray) -> FloatArray:
+    """Fit a polynomial in row and column to every picture, by least squares: ``(n, H, W)`` to the same shape."""
+    n, height, width = pictures.shape
+    y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
+    terms = [y**i * x**j for i in range(_DEGREE + 1) for j in range(_DEGREE + 1 - i)]
+    basis, _ = np.linalg.qr(np.stack(terms).reshape(len(terms), -1).T)  # (H W, terms), orthonormal
+    flat = pictures.reshape(n, -1)
+    return np.asarray((flat @ basis @ basis.T).reshape(pictures.shape), dtype=np.float32)
