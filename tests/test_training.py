@@ -3,6 +3,7 @@
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,3 +165,31 @@ def test_the_loss_falls_below_chance(pyramid: PatchPyramid) -> None:
 def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(SettingError, match="expected"):
         PatchSettings(**wrong)  # type: ignore[arg-type]
+
+
+class Alternating:
+    """Every second step takes three times as long: images of different sizes."""
+
+    key: dict[str, Any] = {}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        self.network = torch.nn.Linear(1, 1)
+        self.seconds = 0.0  # on the clock
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.network.parameters(), lr=0.0)
+
+    def learning_rate(self, step: int, n_steps: int) -> float:
+        return 0.0
+
+    def loss(self, step: int, device: torch.device) -> tuple[torch.Tensor, int]:
+        self.seconds += 1.0 if step % 2 else 3.0
+        return self.network(torch.ones(1, device=device)).sum(), 1
+
+
+@pytest.mark.parametrize("minutes", [1.0, 5.0, 60.0])
+def test_training_takes_the_minutes_asked_for(monkeypatch: pytest.MonkeyPatch, minutes: float) -> None:
+    learner = Alternating()
+    monkeypatch.setattr("blemish.learning.training.time.monotonic", lambda: learner.seconds)
+    train(learner, minutes=minutes)
+    assert learner.seconds == pytest.approx(60 * minutes, rel=0.05)

@@ -23,7 +23,7 @@ from blemish.results import FloatArray
 MEDOIDS: Final = 8  # embeddings kept per location
 BANK: Final = 1024  # embeddings kept where places do not matter
 SHIFT: Final = 1  # cells that aligned parts may be out of place
-_N_CANDIDATES: Final = 20_000  # embeddings among which a bank is chosen
+_N_CANDIDATES: Final = 100_000  # embeddings among which a bank is chosen
 # Least square of a distance. Near 0 it is the difference of two numbers near 32, of which rounding leaves little; with
 # this floor, a distance of 0.03 where the largest is 8, every runtime agrees to 1e-4.
 SQUARE_FLOOR: Final = 1e-3

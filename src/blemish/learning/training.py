@@ -35,7 +35,8 @@ from blemish.progress import Progress, silent
 DEFAULT_MINUTES: Final = 5.0
 _CHECKPOINT_EVERY_S: Final = 20.0  # what a kill may cost
 _LOSSES_KEPT: Final = 50  # steps over which the loss that is told is averaged
-_N_TIMED: Final = 6  # steps that are timed to plan how many fit into the minutes asked for; the first one warms up
+_TIMED_SHARE: Final = 0.02  # share of the minutes asked for in which steps are timed, to plan how many fit
+_FEWEST_TIMED: Final = 3  # of them
 
 
 class Learner(Protocol):
@@ -159,18 +160,19 @@ def train(
 
 
 def _steps_within(minutes: float, learner: Learner, device: torch.device) -> int:
-    """Time some steps that teach nothing, and say how many fit into the time; at least one."""
+    """Time some steps that teach nothing, and say how many fit into the time that is left; at least one."""
     before = {name: value.clone() for name, value in learner.network.state_dict().items()}
-    seconds = []
-    for step in range(_N_TIMED):
+    seconds: list[float] = []
+    while len(seconds) < _FEWEST_TIMED or sum(seconds) < _TIMED_SHARE * 60 * minutes:
         started = time.monotonic()
-        loss = learner.loss(step, device)[0]
+        loss = learner.loss(len(seconds), device)[0]
         loss.backward()  # type: ignore[no-untyped-call]
         loss.item()  # waits for an accelerator
         seconds.append(time.monotonic() - started)
     learner.network.load_state_dict(before)  # batch normalisation has counted along
     learner.network.zero_grad()
-    return max(1, int(60 * minutes / float(np.median(seconds[1:]))))
+    # The mean, not the median: images of different sizes are cut to different sizes. The first step warms up.
+    return max(1, int((60 * minutes - sum(seconds)) / float(np.mean(seconds[1:]))))
 
 
 @contextmanager
