@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ from blemish.results import Threshold
 SMOOTHING: Final = 3  # cells a side over which our distances are averaged: single cells are noise
 WORST_OF: Final = 100  # our score is the mean of the worst 1 % of all cells: steadier than the single worst
 MOST_REFERENCES: Final = 200  # good images behind our reference set; more of them add little but time
+MOST_CELLS: Final = 4_000_000  # of all of them together, which are in memory at once: 512 MB
 _HELD_OUT_SHARE: Final = 0.2  # share of the good images that set the threshold and are kept out of training
 _N_CHECKED: Final = 2  # images on which graph and PyTorch are compared
 _SUSPECT: Final = 8.0  # robust standard deviations above the usual score at which a good image is suspected
@@ -107,7 +109,7 @@ def nearest_detector(
 
     Args:
         network: trained.
-        prepared: ``images.learned``, prepared; at most `MOST_REFERENCES` of them make the reference set.
+        prepared: ``images.learned``, prepared; at most `MOST_REFERENCES` and `MOST_CELLS` make the reference set.
         images: which set the threshold.
         kind: where embeddings are compared.
         preparation: how images were prepared.
@@ -121,7 +123,9 @@ def nearest_detector(
         TrainingError: the graph does not score like PyTorch (`learning.graph.check_graph`).
     """
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(prepared), generator=generator)[:MOST_REFERENCES].sort().values.tolist()
+    cells = max(math.prod(prepared.shape(index)) for index in range(len(prepared))) // BoundedNetwork.STRIDE**2
+    most = min(MOST_REFERENCES, max(MOST_CELLS // cells, 1))
+    chosen = torch.randperm(len(prepared), generator=generator)[:most].sort().values.tolist()
     embeddings: list[Tensor] = []
     for done, index in enumerate(chosen, start=1):
         embeddings += embed(network, [prepared.whole(index)])

@@ -319,9 +319,9 @@ def warp(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, Mask]
 
 
 def vary_light(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, Mask]:
-    """Change light and camera a little, as they change between good parts: an augmentation, no defect.
+    """Change the light a little, as it changes between good parts: an augmentation, no defect.
 
-    Gain within 8 %, offset within 3 % of the grey range, a linear slope across the image within 4 %, sometimes noise.
+    Gain within 8 %, offset within 3 % of the grey range, a linear slope across the image within 4 %.
 
     Returns:
         The changed copy, not clipped, and an empty mask.
@@ -333,9 +333,30 @@ def vary_light(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray,
     lit = image * np.float32(rng.uniform(0.92, 1.08)) + np.float32(rng.uniform(-0.03, 0.03))
     lit += rows[:, None]
     lit += columns
-    if rng.random() < 0.3:
-        lit += np.float32(rng.uniform(0, 0.015)) * rng.standard_normal(image.shape, dtype=np.float32)
     return lit, np.zeros(image.shape, dtype=np.bool_)
+
+
+def through_one_camera(images: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Look at images through one lens and sensor: all a little out of focus (often), all a little noisy (often).
+
+    Comes after the defects, which are then no sharper and no cleaner than what they lie on. Without it a network learns
+    to find what was drawn by its edges, and lets pass real cracks, clearly visible but as soft as all the rest
+    (docs/experiments.md).
+
+    Args:
+        images: ``(n, H, W)`` float32 in [0, 1].
+        rng: of focus and noise.
+
+    Returns:
+        The changed copies, in [0, 1].
+    """
+    if rng.random() < 0.6:
+        focus = _log_uniform(rng, 0.4, 1.5)
+        images = np.stack([_smoothed(image, focus) for image in images])
+    if rng.random() < 0.5:
+        noise = np.float32(rng.uniform(0, 0.02)) * rng.standard_normal(images.shape, dtype=np.float32)
+        images = np.clip(images + noise, 0, 1)
+    return images
 
 
 # Families of nearest-normal training: pieces of the surface in the wrong place, and damage or dirt. The baselines' two
@@ -435,10 +456,8 @@ def _bar(size: tuple[int, ...], length: float, width: float, rng: np.random.Gene
 
 
 def _soften(opacity: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Give most areas a soft edge; areas of a few pixels keep theirs, or nothing would be left."""
-    if rng.random() < 0.3 or min(opacity.shape) < 6:
-        return opacity
-    return _smoothed(opacity, rng.uniform(0.4, 1.5))
+    """Give areas the soft edge that a lens gives; areas of a few pixels keep theirs, or nothing would be left."""
+    return opacity if min(opacity.shape) < 6 else _smoothed(opacity, rng.uniform(0.6, 1.8))
 
 
 def _patch(image: FloatArray, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
@@ -489,8 +508,7 @@ def _lines(
     size = (int(high[1] - low[1]), int(high[0] - low[0]))
     shrunk = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
     opacity = np.asarray(shrunk / np.float32(255), dtype=np.float32)
-    if rng.random() < 0.3:
-        opacity = _smoothed(opacity, rng.uniform(0.4, 1))
+    opacity = _smoothed(opacity, rng.uniform(0.5, 1.2))  # as a lens does; no photograph has an edge of no width
     sign = -1.0 if rng.random() < dark else 1.0
     return _add(image, (int(low[0]), int(low[1])), np.float32(sign * _log_uniform(rng, 0.12, 0.8)) * opacity)
 

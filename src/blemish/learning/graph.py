@@ -216,15 +216,33 @@ def _write_triplet(graph: _GraphWriter, network: TripletNetwork) -> str:
 def _write_bounded(graph: _GraphWriter, network: BoundedNetwork) -> str:
     x = graph.step("Relu", graph.convolution("pixels", network.stem, network.stem_norm))
     x = graph.step("Relu", graph.convolution(x, network.down, network.down_norm))
-    for block in network.blocks:
-        assert isinstance(block, BoundedBlock)
-        found = graph.step("Relu", graph.convolution(x, block.first, block.first_norm))
-        found = graph.convolution(found, block.second, block.second_norm)
-        x = graph.step("Relu", graph.step("Add", x, found))
+    levels: list[str] = []
+    for block in network.coarser:
+        if levels:
+            x = graph.step("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+        x = _write_block(graph, x, block)
+        levels.append(x)
+    x = levels.pop()
+    for block in network.finer:
+        finer = levels.pop()
+        enlarged = graph.step(
+            "Resize", x, "", graph.constant(np.array([1, 1, 2, 2], np.float32)),
+            mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+        )  # fmt: skip
+        sides = graph.step("Shape", finer, start=2)
+        enlarged = graph.step("Slice", enlarged, graph.integers(0, 0), sides, graph.integers(2, 3))
+        x = _write_block(graph, graph.step("Add", finer, enlarged), block)
     x = graph.convolution(x, network.head)
     length = graph.step("ReduceL2", x, graph.integers(1), keepdims=1)
     length = graph.step("Max", length, graph.constant(np.float32(1e-12)))
     return graph.step("Mul", graph.step("Div", x, length), graph.constant(np.float32(network.RADIUS)))
+
+
+def _write_block(graph: _GraphWriter, x: str, block: nn.Module) -> str:
+    assert isinstance(block, BoundedBlock)
+    found = graph.step("Relu", graph.convolution(x, block.first, block.first_norm))
+    found = graph.convolution(found, block.second, block.second_norm)
+    return graph.step("Relu", graph.step("Add", x, found))
 
 
 def _write_nearest(graph: _GraphWriter, x: str, bank: Tensor) -> str:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from blemish.detection.preparation import Preparation
 from blemish.errors import SettingError
 from blemish.images import read_all
-from blemish.learning.defects import STRUCTURAL, SURFACE, Defect, vary_light
+from blemish.learning.defects import STRUCTURAL, SURFACE, Defect, through_one_camera, vary_light
 from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
 from blemish.learning.network import BoundedNetwork
 from blemish.learning.reference import SHIFT
@@ -142,11 +142,13 @@ def draw_batch(images: PreparedImages, settings: NearestSettings, step: int) -> 
         np.resize(order[first:], settings.n_defective),
     ])  # fmt: skip
     shapes = np.array([images.shape(index) for index in chosen])  # (n, 2)
-    stride = BoundedNetwork.STRIDE
+    stride, coarsest = BoundedNetwork.STRIDE, BoundedNetwork.COARSEST
     height, width = (min(settings.crop, int(side)) // stride * stride for side in shapes.min(axis=0))
     corners = rng.integers(0, shapes + 1 - np.array([height, width]))  # (n, 2)
     if settings.aligned:
-        corners[:] = corners[0] // stride * stride  # whole cells, so that a location is the same cell in every image
+        corners[:] = (
+            corners[0] // coarsest * coarsest
+        )  # so that a location is the same cell in every image, cut or whole
     crops = [
         np.clip(vary_light(images.cut(index, top, left, height, width), rng)[0], 0, 1)
         for index, (top, left) in zip(chosen, corners, strict=True)
@@ -162,7 +164,8 @@ def draw_batch(images: PreparedImages, settings: NearestSettings, step: int) -> 
             label[mask] = count
         defective.append(crop)
         labels.append(label)
-    return Batch(np.stack(crops[: settings.n_reference]), np.stack(defective), np.stack(labels))
+    seen = through_one_camera(np.stack(crops[: settings.n_reference] + defective), rng)
+    return Batch(seen[: settings.n_reference], seen[settings.n_reference :], np.stack(labels))
 
 
 def _any_defect(structural: float, rng: np.random.Generator) -> Defect:

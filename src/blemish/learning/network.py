@@ -25,8 +25,8 @@ _N_BLOCKS: Final = 7
 _CROP: Final = 2  # what two valid 3x3 convolutions take from every side
 
 _STEM: Final = 16  # filters of the first layer of our network
-_CHANNELS: Final = 64  # filters of its other layers
-_DILATIONS: Final = (1, 1, 1)  # of the convolutions of its blocks
+_CHANNELS: Final = 48  # filters of its other layers
+_N_LEVELS: Final = 3  # strides 4, 8 and 16
 _EMBEDDING: Final = 32  # numbers per cell of our network
 
 
@@ -96,11 +96,11 @@ class TripletNetwork(nn.Module):
 class BoundedBlock(nn.Module):
     """Add what two padded convolutions found to their input (He et al. 2016, with batch normalisation)."""
 
-    def __init__(self, channels: int, dilation: int) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = _padded(channels, channels, size=3, dilation=dilation)
+        self.first = _padded(channels, channels, size=3)
         self.first_norm = nn.BatchNorm2d(channels)
-        self.second = _padded(channels, channels, size=3, dilation=dilation)
+        self.second = _padded(channels, channels, size=3)
         self.second_norm = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -112,20 +112,24 @@ class BoundedBlock(nn.Module):
 class BoundedNetwork(nn.Module):
     """Embed grey images at stride 4 in vectors of constant length: ``(B, 1, H, W)`` to ``(B, 32, H / 4, W / 4)``.
 
-    Two strided convolutions, three residual blocks, one 1x1 convolution, and every vector scaled to length 4: distances
+    Two strided convolutions lead to stride 4. From there one residual block per level looks at the image at strides 4,
+    8 and 16, and one per level on the way back adds what the coarser level saw: a scratch is fine, a dent is not, and
+    both must stand out from the same map. A 1x1 convolution ends it, and every vector is scaled to length 4: distances
     lie in [0, 8], so that the softmax of the loss cannot saturate. H and W are multiples of 4. Cell (i, j) speaks for
-    the pixels [4i, 4i + 4) x [4j, 4j + 4) and sees `VIEW` pixels a side around them; what lies outside the image is 0.
+    the pixels [4i, 4i + 4) x [4j, 4j + 4); what lies outside the image is 0.
 
     Args:
         generator: source of the initial weights.
 
-    Source: the paper's residual network (sec. IV-C). Departures: padded, so that every pixel has a cell; strided
-    convolutions instead of pooling and batch normalisation, for more steps a minute; bounded embeddings, because
+    Source: the paper's residual network (sec. IV-C), in the shape of a U-Net (Ronneberger et al. 2015, with sums
+    instead of concatenation). Departures from the paper: padded, so that every pixel has a cell; strided convolutions
+    and coarse levels, for a wider view and more steps a minute; batch normalisation; bounded embeddings, because
     without a bound the paper's distances grow until the loss saturates (docs/method.md).
     """
 
     STRIDE: Final = 4
-    VIEW: Final = 10 + 16 * sum(_DILATIONS)  # pixels a side that one cell sees: two stems, six convolutions
+    COARSEST: Final = STRIDE * 2 ** (_N_LEVELS - 1)  # stride of the coarsest level
+    VIEW: Final = 182  # pixels a side that one cell may see; it gives most weight to the nearest
     RADIUS: Final = 4.0  # length of every embedding
 
     def __init__(self, generator: torch.Generator) -> None:
@@ -134,7 +138,8 @@ class BoundedNetwork(nn.Module):
         self.stem_norm = nn.BatchNorm2d(_STEM)
         self.down = _padded(_STEM, _CHANNELS, size=4, stride=2)
         self.down_norm = nn.BatchNorm2d(_CHANNELS)
-        self.blocks = nn.Sequential(*(BoundedBlock(_CHANNELS, dilation) for dilation in _DILATIONS))
+        self.coarser = nn.ModuleList(BoundedBlock(_CHANNELS) for _ in range(_N_LEVELS))  # strides 4, 8, 16
+        self.finer = nn.ModuleList(BoundedBlock(_CHANNELS) for _ in range(_N_LEVELS - 1))  # strides 8, 4
         self.head = skip_init(nn.Conv2d, _CHANNELS, _EMBEDDING, kernel_size=1)  # type: ignore[no-untyped-call]
         for parameter in self.parameters():
             if parameter.ndim == 4:
@@ -147,15 +152,26 @@ class BoundedNetwork(nn.Module):
         x = pixels.contiguous(memory_format=torch.channels_last)
         x = torch.relu(self.stem_norm(self.stem(x)))
         x = torch.relu(self.down_norm(self.down(x)))
-        embedding = self.head(self.blocks(x)).float()  # also under mixed precision
+        levels: list[Tensor] = []
+        for block in self.coarser:
+            if levels:
+                x = nn.functional.max_pool2d(x, 2, ceil_mode=True)  # sides need not be even
+            x = block(x)
+            levels.append(x)
+        x = levels.pop()
+        for block in self.finer:
+            finer = levels.pop()
+            enlarged = nn.functional.interpolate(x, scale_factor=2, mode="nearest")
+            x = block(finer + enlarged[:, :, : finer.shape[2], : finer.shape[3]])
+        embedding = self.head(x).float()  # also under mixed precision
         return nn.functional.normalize(embedding, dim=1) * self.RADIUS
 
 
-def _padded(channels: int, filters: int, *, size: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+def _padded(channels: int, filters: int, *, size: int, stride: int = 1) -> nn.Conv2d:
     """Make a convolution without weights and bias whose output cells lie in the middle of the pixels they stand for."""
-    padding = (size - stride) // 2 * dilation
+    padding = (size - stride) // 2
     layer: nn.Conv2d = skip_init(  # type: ignore[no-untyped-call]
-        nn.Conv2d, channels, filters, kernel_size=size, stride=stride, padding=padding, dilation=dilation, bias=False
+        nn.Conv2d, channels, filters, kernel_size=size, stride=stride, padding=padding, bias=False
     )
     return layer
 

@@ -124,9 +124,16 @@ def nearest_reference(embeddings: Sequence[Tensor], kind: Reference, generator: 
         places = stacked.permute(2, 3, 0, 1).flatten(0, 1)  # (h w, n, D)
         chosen = _farthest_first(places, min(MEDOIDS, len(stacked)))  # (h w, k, D)
         return ToNearestHere(chosen.reshape(h, w, *chosen.shape[1:]).permute(2, 3, 0, 1).half().float().contiguous())
-    cells = torch.cat([embedding.flatten(1).T for embedding in embeddings])  # (n h w, D)
-    candidates = cells[torch.randperm(len(cells), generator=generator)[:_N_CANDIDATES]]
+    candidates = torch.cat(
+        [_some_cells(embedding, _N_CANDIDATES // len(embeddings), generator) for embedding in embeddings]
+    )
     return ToNearest(_farthest_first(candidates[None], min(BANK, len(candidates)))[0].half().float())
+
+
+def _some_cells(embedding: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Draw cells of one image: ``(D, h, w)`` to ``(n, D)``, or all of them if there are no more."""
+    cells = embedding.flatten(1).T
+    return cells[torch.randperm(len(cells), generator=generator)[:n]]
 
 
 def _farthest_first(points: Tensor, k: int) -> Tensor:

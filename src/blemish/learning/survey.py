@@ -23,7 +23,7 @@ from blemish.learning.reference import Reference
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray
 
-AREA_PX: Final = {Reference.LOCATION: 256**2, Reference.CATEGORY: 512**2}  # largest area of prepared images
+AREA_PX: Final = {Reference.LOCATION: 256**2, Reference.CATEGORY: 800**2}  # largest area of prepared images
 SAME_SIZE: Final = 0.05  # sizes that differ by no more than this share are one size
 ALIGNED: Final = 0.3  # share of what images show that their mean must explain for parts to count as aligned
 _SMALL: Final = 64  # pixels a side at which images are compared with their mean
@@ -54,8 +54,8 @@ class Survey:
         """Choose size and grey range of prepared images.
 
         Aligned parts are compared at about 256 x 256 pixels: what is missing or moved shows at any size, and a cell
-        then sees a quarter of the part's side. Textures keep up to 512 x 512: their defects may be as fine as their
-        grain. Images are never enlarged, and keep their shape unless all have nearly the same one.
+        then sees more of the part. Textures keep up to 800 x 800: their defects may be as fine as their grain. Images
+        are never enlarged, and keep their shape unless all have nearly the same one.
         """
         scale = min(1.0, math.sqrt(AREA_PX[reference] / (self.height * self.width)))
         stride = BoundedNetwork.STRIDE
