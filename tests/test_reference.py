@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from blemish.detection.runtime import Runtime
-from blemish.learning.assembly import SMOOTHING, WORST_OF
+from blemish.learning.assembly import N_WORST, SMOOTHING
 from blemish.learning.graph import TOLERANCE, DistanceModel, build_graph, check_graph, smooth
 from blemish.learning.network import BoundedNetwork
 from blemish.learning.reference import (
@@ -194,7 +194,7 @@ def make_model(kind: Reference, height: int, width: int) -> DistanceModel:
         network.train()(torch.from_numpy(noise(64, 64, n=8))[:, None])
     network.eval()
     good = embed(network, noise(height, width, n=4, seed=1))
-    return DistanceModel(network, nearest_reference(good, kind, generator()), SMOOTHING, WORST_OF).eval()
+    return DistanceModel(network, nearest_reference(good, kind, generator()), SMOOTHING, N_WORST).eval()
 
 
 SIZES = [(64, 64), (40, 100), (132, 92)]
@@ -233,7 +233,7 @@ class TestGraph:
     def test_score_is_the_mean_of_the_worst_cells(self, kind: Reference, size: tuple[int, int]) -> None:
         found = Runtime(build_graph(make_model(kind, *size))).run(noise(*size)[0])
         cells = sorted(found.distance_map.ravel().tolist(), reverse=True)
-        n_worst = max(1, len(cells) // WORST_OF)
+        n_worst = max(1, min(N_WORST, len(cells) // 50))
         assert found.score == pytest.approx(sum(cells[:n_worst]) / n_worst, abs=1e-5)
 
     def test_maximum_and_mean_are_those_of_the_map(self, kind: Reference, size: tuple[int, int]) -> None:

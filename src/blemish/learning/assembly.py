@@ -33,7 +33,7 @@ from blemish.progress import Progress, silent
 from blemish.results import Threshold
 
 SMOOTHING: Final = 3  # cells a side over which our distances are averaged: single cells are noise
-WORST_OF: Final = 100  # our score is the mean of the worst 1 % of all cells: steadier than the single worst
+N_WORST: Final = 50  # our score is the mean of the worst 50 cells: steadier than the single worst
 MOST_REFERENCES: Final = 200  # good images behind our reference set; more of them add little but time
 MOST_CELLS: Final = 4_000_000  # of all of them together, which are in memory at once: 512 MB
 _HELD_OUT_SHARE: Final = 0.2  # share of the good images that set the threshold and are kept out of training
@@ -132,7 +132,7 @@ def nearest_detector(
         progress("making the reference set", done, len(chosen))
     suspects = find_suspects(embeddings, kind, generator)
     usual = [embedding for index, embedding in enumerate(embeddings) if index not in suspects]
-    model = DistanceModel(network, nearest_reference(usual, kind, generator), SMOOTHING, WORST_OF).eval()
+    model = DistanceModel(network, nearest_reference(usual, kind, generator), SMOOTHING, N_WORST).eval()
     said = list(notes)
     if suspects:
         named = ", ".join(images.learned[chosen[index]].name for index in suspects)
@@ -167,7 +167,7 @@ def find_suspects(embeddings: Sequence[Tensor], kind: Reference, generator: torc
         reference = nearest_reference([embeddings[index] for index in others], kind, generator)
         for index in judged:
             distances = smooth(reference(embeddings[index][None]), SMOOTHING)  # (1, h, w)
-            scores[index] = mean_of_worst(distances, WORST_OF).item()
+            scores[index] = mean_of_worst(distances, N_WORST).item()
     return _unusual(scores)[:most]
 
 

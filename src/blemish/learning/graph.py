@@ -28,6 +28,7 @@ from blemish.results import FloatArray
 # distance: the paper's distances have no upper bound, and float32 carries seven digits of whatever they are.
 TOLERANCE: Final = 1e-4
 Network = TripletNetwork | BoundedNetwork
+_WORST_OF: Final = 50  # cells, of which at most one goes into the score: on a tiny image the worst are few
 _OPSET: Final = 18
 _IR_VERSION: Final = 10  # read by every ONNX Runtime since 1.18
 
@@ -39,20 +40,20 @@ class DistanceModel(nn.Module):
         network: embeds images.
         reference: turns embeddings into distances: one of `reference.ToPrototype`, `ToNearestHere`, `ToNearest`.
         smoothing: cells a side over which distances are averaged, an odd number; 1 leaves them as they are.
-        worst_of: the score is the mean of the largest distances, one in so many; None: the very largest.
+        n_worst: the score is the mean of so many of the largest distances (`mean_of_worst`); None: the very largest.
 
     Source: Tayeh et al. 2020, sec. IV-E, with a prototype, no smoothing and the maximum as score.
     """
 
-    def __init__(self, network: Network, reference: nn.Module, smoothing: int = 1, worst_of: int | None = None) -> None:
+    def __init__(self, network: Network, reference: nn.Module, smoothing: int = 1, n_worst: int | None = None) -> None:
         super().__init__()
-        self.network, self.reference, self.smoothing, self.worst_of = network, reference, smoothing, worst_of
+        self.network, self.reference, self.smoothing, self.n_worst = network, reference, smoothing, n_worst
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Map ``(B, 1, H, W)`` to the distance map ``(B, h, w)``, and score, maximum and mean, ``(B,)`` each."""
         distances = smooth(self.reference(self.network(pixels)), self.smoothing)  # (B, h, w)
         largest = distances.amax(dim=(1, 2))
-        score = largest if self.worst_of is None else mean_of_worst(distances, self.worst_of)
+        score = largest if self.n_worst is None else mean_of_worst(distances, self.n_worst)
         return distances, score, largest, distances.mean(dim=(1, 2))
 
 
@@ -64,10 +65,13 @@ def smooth(distances: Tensor, side: int) -> Tensor:
     return pooled.squeeze(1)
 
 
-def mean_of_worst(distances: Tensor, worst_of: int) -> Tensor:
-    """Average the largest distances of ``(B, h, w)``, one in ``worst_of`` but at least one: ``(B,)``."""
+def mean_of_worst(distances: Tensor, n_worst: int) -> Tensor:
+    """Average the ``n_worst`` largest distances of ``(B, h, w)``, but no more than one in `_WORST_OF`: ``(B,)``.
+
+    A number, not a share: a scratch has so many cells on a small image and on a large one.
+    """
     cells = distances.flatten(1)
-    return cells.topk(max(1, cells.shape[1] // worst_of), dim=1).values.mean(dim=1)
+    return cells.topk(max(1, min(n_worst, cells.shape[1] // _WORST_OF)), dim=1).values.mean(dim=1)
 
 
 class _GraphWriter:
@@ -158,10 +162,10 @@ def build_graph(model: DistanceModel) -> bytes:
         )
         distances = graph.step("Squeeze", pooled, channel, output="distance_map")
     largest = graph.step("ReduceMax", distances, graph.integers(1, 2), keepdims=0, output="max_distance")
-    if model.worst_of is None:
+    if model.n_worst is None:
         graph.step("Identity", largest, output="score")
     else:
-        _write_mean_of_worst(graph, distances, model.worst_of)
+        _write_mean_of_worst(graph, distances, model.n_worst)
     graph.step("ReduceMean", distances, graph.integers(1, 2), keepdims=0, output="mean_distance")
 
     sides: tuple[int | str, int | str] = ("H", "W")
@@ -282,12 +286,13 @@ def _write_nearest_here(graph: _GraphWriter, x: str, medoids: Tensor) -> str:
     return graph.step("Max", *back)
 
 
-def _write_mean_of_worst(graph: _GraphWriter, distances: str, worst_of: int) -> None:
+def _write_mean_of_worst(graph: _GraphWriter, distances: str, n_worst: int) -> None:
     cells = graph.step("Reshape", distances, graph.integers(0, -1))  # (B, h w)
     n_cells = graph.step("Shape", cells, start=1)
-    n_worst = graph.step("Max", graph.step("Div", n_cells, graph.integers(worst_of)), graph.integers(1))
+    most = graph.step("Div", n_cells, graph.integers(_WORST_OF))
+    n = graph.step("Max", graph.step("Min", most, graph.integers(n_worst)), graph.integers(1))
     largest = f"largest_{len(graph.nodes)}"
-    graph.nodes.append(helper.make_node("TopK", [cells, n_worst], [largest, f"{largest}_at"], axis=1))
+    graph.nodes.append(helper.make_node("TopK", [cells, n], [largest, f"{largest}_at"], axis=1))
     graph.step("ReduceMean", largest, graph.integers(1), keepdims=0, output="score")
 
 
