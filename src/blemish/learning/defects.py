@@ -457,7 +457,7 @@ def _bar(size: tuple[int, ...], length: float, width: float, rng: np.random.Gene
 
 def _soften(opacity: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Give areas the soft edge that a lens gives; areas of a few pixels keep theirs, or nothing would be left."""
-    return opacity if min(opacity.shape) < 6 else _smoothed(opacity, rng.uniform(0.6, 1.8))
+    return opacity if min(opacity.shape) < 6 else _smoothed(opacity, _log_uniform(rng, 0.3, 1.8))
 
 
 def _patch(image: FloatArray, shape: tuple[int, ...], rng: np.random.Generator) -> FloatArray:
@@ -508,7 +508,7 @@ def _lines(
     size = (int(high[1] - low[1]), int(high[0] - low[0]))
     shrunk = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
     opacity = np.asarray(shrunk / np.float32(255), dtype=np.float32)
-    opacity = _smoothed(opacity, rng.uniform(0.5, 1.2))  # as a lens does; no photograph has an edge of no width
+    opacity = _smoothed(opacity, _log_uniform(rng, 0.25, 1.2))  # as a lens does; no photograph has an edge of no width
     sign = -1.0 if rng.random() < dark else 1.0
     return _add(image, (int(low[0]), int(low[1])), np.float32(sign * _log_uniform(rng, 0.12, 0.8)) * opacity)
 
