@@ -29,7 +29,7 @@ from blemish.learning.nearest import (
     nearest_distance,
 )
 from blemish.learning.network import BoundedNetwork, network_from_arrays, weights_from_arrays, weights_to_arrays
-from blemish.learning.reference import SHIFT
+from blemish.learning.reference import SHIFT, Reference
 from blemish.learning.training import train
 from blemish.results import FloatArray
 from stop_after import StopAfter
@@ -37,7 +37,7 @@ from stop_after import StopAfter
 STRIDE = BoundedNetwork.STRIDE
 RADIUS = BoundedNetwork.RADIUS
 AS_IT_IS = Preparation(None, None, 1.0, 0.0, 1.0, STRIDE, BoundedNetwork.VIEW, STRIDE, STRIDE / 2)
-ALIGNED = NearestSettings(aligned=True, crop=48)
+ALIGNED = NearestSettings(aligned=True, elsewhere=0.4, crop=48)
 ANYWHERE = NearestSettings(aligned=False, crop=48)
 
 
@@ -229,6 +229,16 @@ class TestBatch:
     ) -> None:
         batch = draw_batch(prepared(tmp_path, [scene()] * n_images), settings, step=0)
         assert (len(batch.reference), len(batch.defective)) == (settings.n_reference, settings.n_defective)
+
+
+def test_the_more_the_mean_explains_the_more_is_learned_from_other_places() -> None:
+    shares = [NearestSettings.of(Reference.LOCATION, explained, seed=0).elsewhere for explained in (0.0, 0.3, 0.5, 1.0)]
+    assert shares[:3] == [0.0, 0.3, 0.5]
+    assert 0.5 < shares[3] < 1  # drawn defects are needed too
+
+
+def test_nothing_is_learned_from_other_places_where_places_mean_nothing() -> None:
+    assert NearestSettings.of(Reference.CATEGORY, 0.9, seed=0).elsewhere == 0
 
 
 def test_a_negative_seed_is_refused() -> None:

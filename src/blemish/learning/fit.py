@@ -11,7 +11,6 @@ from blemish.datasets import category_name, read_category, read_good, split_good
 from blemish.detection.decision import require_alpha
 from blemish.detection.detector import Detector
 from blemish.detection.model_file import LEARNED
-from blemish.detection.preparation import Preparation
 from blemish.errors import DatasetError, SettingError
 from blemish.images import read_all
 from blemish.learning.assembly import (
@@ -114,9 +113,11 @@ def _fit_nearest(
     checkpoint_path: Path | None,
     progress: Progress,
 ) -> Detector:
-    kind, preparation, note = _look(images, kind, progress)
+    seen = survey(images.learned, progress)
+    kind = kind or seen.reference
+    preparation = seen.preparation(kind)
     prepared = PreparedImages(images.learned, preparation, progress)
-    settings = NearestSettings(aligned=kind is Reference.LOCATION, seed=seed)
+    settings = NearestSettings.of(kind, seen.explained, seed)
     learner = NearestTriplets(prepared, settings)
     summary = train(learner, **duration, run_id=run_id(hashes), checkpoint_path=checkpoint_path, progress=progress)
     training = {**asdict(settings), **asdict(summary), "bfloat16": learner.bfloat16, "waited_s": learner.waited_s}
@@ -126,19 +127,12 @@ def _fit_nearest(
         images,
         kind=kind,
         preparation=preparation,
-        notes=[note],
+        notes=[seen.reasons(kind)],
         alpha=alpha,
         seed=seed,
         making=Making(NEAREST, training, hashes),
         progress=progress,
     )
-
-
-def _look(images: GoodImages, asked: Reference | None, progress: Progress) -> tuple[Reference, Preparation, str]:
-    """Look at the images to learn from; return how they are compared and prepared, and the reason in words."""
-    seen = survey(images.learned, progress)
-    kind = asked or seen.reference
-    return kind, seen.preparation(kind), seen.reasons(kind)
 
 
 def _fit_paper(
@@ -207,14 +201,16 @@ def enroll(
         return prototype_detector(
             paper_network, images, kind=kind, side=side, alpha=alpha, making=making, progress=progress
         )
-    kind, preparation, note = _look(images, kind, progress)
+    look = survey(images.learned, progress)
+    kind = kind or look.reference
+    preparation = look.preparation(kind)
     return nearest_detector(
         network_from_arrays(BoundedNetwork, trained.model.weights),
         PreparedImages(images.learned, preparation, progress),
         images,
         kind=kind,
         preparation=preparation,
-        notes=[note],
+        notes=[look.reasons(kind)],
         alpha=alpha,
         seed=seed,
         making=making,

@@ -29,12 +29,13 @@ from blemish.images import read_all
 from blemish.learning.defects import STRUCTURAL, SURFACE, Defect, through_one_camera, vary_light
 from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
 from blemish.learning.network import BoundedNetwork
-from blemish.learning.reference import SHIFT
+from blemish.learning.reference import SHIFT, Reference
 from blemish.learning.triplets import LEVELS, temporary_file
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray
 
 _AHEAD: Final = 3  # batches drawn while the network works on another
+_MOST_ELSEWHERE: Final = 0.6  # of all triplets; the others are needed for drawn defects
 _FAR: Final = 6  # cells that are surely another place
 _BANK: Final = 2048  # embeddings in the reference set of a step where images are not aligned
 _CELLS_AT_ONCE: Final = 4096  # whose distances to the reference set are in memory together
@@ -56,13 +57,23 @@ class NearestSettings:
     clean: int = 4096  # clean locations that are looked at to find the hardest
     hardest: float = 0.02  # share of them that counts as hard; an image is judged by its worst location
     hard: float = 0.5  # share of the triplets whose positive is a hard one
-    elsewhere: float = 0.4  # share of the triplets whose negative is the reference set at another place (aligned only)
+    elsewhere: float = 0.0  # share of the triplets whose negative is the reference set at another place (aligned only)
     learning_rate: float = 2e-3  # at its highest; rises over the first steps, then falls as a cosine
     weight_decay: float = 1e-4
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise SettingError(f"Seed is {self.seed}; expected 0 or more.")
+
+    @classmethod
+    def of(cls, reference: Reference, explained: float, seed: int) -> NearestSettings:
+        """Make the settings for images of which the mean explains so much (`survey.Survey.explained`).
+
+        The more a place says about what belongs there, the more there is to learn from other places. Turned parts, of
+        which places say little, lose by it; so the share is what the mean explains, up to `_MOST_ELSEWHERE`.
+        """
+        aligned = reference is Reference.LOCATION
+        return cls(aligned=aligned, seed=seed, elsewhere=min(explained, _MOST_ELSEWHERE) if aligned else 0.0)
 
 
 class PreparedImages:
@@ -213,7 +224,7 @@ class NearestTriplets:
         generator = torch.Generator().manual_seed(int(np.random.default_rng([settings.seed, step, 1]).integers(2**62)))
         clean, defective = locations(batch.defects, settings.margin)  # (N, h, w) weights each
 
-        n_elsewhere = round(settings.elsewhere * settings.triplets) if settings.aligned else 0
+        n_elsewhere = round(settings.elsewhere * settings.triplets)
         references = _references(reference, settings.aligned, generator)
         positives = _draw(clean, settings.clean, generator)
         negatives = _draw(defective, settings.triplets - n_elsewhere, generator)
