@@ -482,6 +482,14 @@ class TestLearner:
         assert np.diff(rates[: top + 1]).min() > 0
         assert np.diff(rates[top:]).max() < 0
 
+    def test_the_learning_rate_of_the_first_tenth_knows_nothing_of_the_end(self, make: MakeLearner) -> None:
+        learner = make()
+        for n_steps in (10, 200, 999):
+            early = range(n_steps // 10 + 1)
+            assert [learner.learning_rate(step, n_steps) for step in early] == [
+                learner.learning_rate(step, 2**62) for step in early
+            ]
+
     def test_the_learning_rate_never_exceeds_that_of_the_settings(self, make: MakeLearner) -> None:
         learner, highest = make(), NearestSettings(aligned=True).learning_rate
         assert max(learner.learning_rate(step, 50) for step in range(50)) <= highest

@@ -11,7 +11,7 @@ import torch
 
 from blemish.errors import SettingError, TrainingError
 from blemish.images import write_image
-from blemish.learning.training import TrainingSummary, train
+from blemish.learning.training import FIRST_PART, TrainingSummary, train
 from blemish.learning.triplets import PatchPyramid, PatchSettings, PatchTriplets, TrainingImage
 from blemish.progress import Progress, silent
 from stop_after import StopAfter
@@ -145,17 +145,6 @@ def test_time_is_turned_into_steps_before_the_first_one_and_teaches_nothing(pyra
     assert same(learner.network, again.network)
 
 
-def test_a_run_of_some_minutes_goes_on_to_the_steps_it_has_planned(
-    pyramid: PatchPyramid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    planned = iter([5, 7])  # another moment, another number of steps that fit
-    monkeypatch.setattr("blemish.learning.training._steps_within", lambda *_: next(planned))
-    checkpoint = tmp_path / "run.checkpoint"
-    train(PatchTriplets(pyramid, SETTINGS), minutes=1, checkpoint_path=checkpoint, progress=StopAfter(2))
-    summary = train(PatchTriplets(pyramid, SETTINGS), minutes=1, checkpoint_path=checkpoint)
-    assert (summary.steps, summary.steps_planned) == (5, 5)
-
-
 def test_the_loss_falls_below_chance(pyramid: PatchPyramid) -> None:
     summary = run(pyramid, PatchSettings(epochs=40, batch_size=12, learning_rate=1e-3))[1]
     assert summary.final_loss < 0.4
@@ -167,29 +156,55 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, float]) -> None:
         PatchSettings(**wrong)  # type: ignore[arg-type]
 
 
-class Alternating:
-    """Every second step takes three times as long: images of different sizes."""
+class Clocked:
+    """Teaches next to nothing, in steps that take 3 s and 1 s by turns on a clock of its own."""
 
-    key: dict[str, Any] = {}  # noqa: RUF012
-
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.network = torch.nn.Linear(1, 1)
-        self.seconds = 0.0  # on the clock
+        torch.nn.init.zeros_(self.network.weight)
+        torch.nn.init.zeros_(self.network.bias)
+        self.key: dict[str, Any] = {}
+        self.seconds = 0.0
+        monkeypatch.setattr("blemish.learning.training.time.monotonic", lambda: self.seconds)
 
     def optimiser(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.network.parameters(), lr=0.0)
+        return torch.optim.Adam(self.network.parameters())
 
     def learning_rate(self, step: int, n_steps: int) -> float:
-        return 0.0
+        return 1 - max(step - n_steps // FIRST_PART, 0) / n_steps
 
     def loss(self, step: int, device: torch.device) -> tuple[torch.Tensor, int]:
         self.seconds += 1.0 if step % 2 else 3.0
-        return self.network(torch.ones(1, device=device)).sum(), 1
+        return self.network(torch.full((1,), step % 7 - 3.0, device=device)).sum(), 1
 
 
-@pytest.mark.parametrize("minutes", [1.0, 5.0, 60.0])
+@pytest.mark.parametrize("minutes", [5.0, 20.0])
 def test_training_takes_the_minutes_asked_for(monkeypatch: pytest.MonkeyPatch, minutes: float) -> None:
-    learner = Alternating()
-    monkeypatch.setattr("blemish.learning.training.time.monotonic", lambda: learner.seconds)
-    train(learner, minutes=minutes)
-    assert learner.seconds == pytest.approx(60 * minutes, rel=0.05)
+    learner = Clocked(monkeypatch)
+    summary = train(learner, minutes=minutes)
+    assert learner.seconds == pytest.approx(60 * minutes, rel=0.1)
+    assert summary.steps == summary.steps_planned
+
+
+def test_the_steps_that_fitted_into_the_minutes_repeat_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = Clocked(monkeypatch)
+    summary = train(learner, minutes=1)
+    again = Clocked(monkeypatch)
+    train(again, n_steps=summary.steps)
+    assert same(learner.network, again.network)
+
+
+@pytest.mark.parametrize("stopped_after", [2, 8])  # before and after the number of steps is planned
+def test_a_run_of_some_minutes_takes_no_longer_when_it_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_after: int
+) -> None:
+    checkpoint = tmp_path / "run.checkpoint"
+    begun = Clocked(monkeypatch)
+    first = train(begun, minutes=1, checkpoint_path=checkpoint, progress=StopAfter(stopped_after))
+    assert first.interrupted
+    resumed = Clocked(monkeypatch)
+    train(resumed, minutes=1, checkpoint_path=checkpoint)
+    whole = Clocked(monkeypatch)
+    train(whole, minutes=1)
+    assert begun.seconds + resumed.seconds == whole.seconds
+    assert same(resumed.network, whole.network)

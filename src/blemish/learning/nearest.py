@@ -30,6 +30,7 @@ from blemish.learning.defects import STRUCTURAL, SURFACE, Defect, through_one_ca
 from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
 from blemish.learning.network import BoundedNetwork
 from blemish.learning.reference import SHIFT, Reference
+from blemish.learning.training import FIRST_PART
 from blemish.learning.triplets import LEVELS, temporary_file
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray
@@ -209,9 +210,10 @@ class NearestTriplets:
         )
 
     def learning_rate(self, step: int, n_steps: int) -> float:
-        """Rise linearly over the first 30 steps, then fall to a hundredth as half a cosine."""
+        """Rise linearly over the first 30 steps, stay for a tenth of all, then fall to a hundredth as half a cosine."""
         warm_up = min(1.0, (step + 1) / 30)
-        fall = 0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * step / n_steps)))
+        stay = n_steps // FIRST_PART
+        fall = 0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * max(step - stay, 0) / (n_steps - stay))))
         return self._settings.learning_rate * warm_up * fall
 
     def loss(self, step: int, device: torch.device) -> tuple[Tensor, int]:

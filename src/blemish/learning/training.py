@@ -35,8 +35,8 @@ from blemish.progress import Progress, silent
 DEFAULT_MINUTES: Final = 5.0
 _CHECKPOINT_EVERY_S: Final = 20.0  # what a kill may cost
 _LOSSES_KEPT: Final = 50  # steps over which the loss that is told is averaged
-_TIMED_SHARE: Final = 0.02  # share of the minutes asked for in which steps are timed, to plan how many fit
-_FEWEST_TIMED: Final = 3  # of them
+FIRST_PART: Final = 10  # one in so many steps comes before the number of steps is known
+_UNKNOWN: Final = 2**62  # number of steps until then
 
 
 class Learner(Protocol):
@@ -52,7 +52,7 @@ class Learner(Protocol):
         """Make the optimiser of the network's parameters."""
 
     def learning_rate(self, step: int, n_steps: int) -> float:
-        """Return the learning rate of a step."""
+        """Return the learning rate of a step; for the first step in `FIRST_PART` whatever ``n_steps`` is."""
 
     def loss(self, step: int, device: torch.device) -> tuple[Tensor, int]:
         """Draw the triplets of a step and return their loss, a scalar in [0, 1], and how many they were."""
@@ -96,8 +96,8 @@ def train(
 
     Args:
         learner: what a step teaches.
-        n_steps: optimiser steps. None: as many as fit into ``minutes`` on this machine, timed before the first step;
-            the number is in the summary, and with it the same result can be had anywhere.
+        n_steps: optimiser steps. None: as many as fit into ``minutes`` on this machine, planned after the first tenth
+            of the time; the number is in the summary, and with it the same result can be had anywhere.
         minutes: see ``n_steps``.
         run_id: what else the result depends on (the images, say); a checkpoint of another run is refused.
         checkpoint_path: where the run is saved every 20 seconds and at its end, and taken up again if the file is
@@ -118,7 +118,7 @@ def train(
         state = _State(network, learner.optimiser(), n_steps=0)
         _load_checkpoint(state, checkpoint_path, key)
     else:
-        state = _State(network, learner.optimiser(), n_steps or _steps_within(minutes, learner, device))
+        state = _State(network, learner.optimiser(), n_steps or _UNKNOWN)
     losses = state.losses
     saved_at = time.monotonic()
 
@@ -141,7 +141,10 @@ def train(
             state.step += 1
             state.n_triplets += n_triplets
             state.elapsed_s += time.monotonic() - started
-            progress("training", state.step, state.n_steps, f"loss {np.mean(losses):.3f}")
+            if state.n_steps == _UNKNOWN and state.elapsed_s >= 60 * minutes / FIRST_PART:
+                state.n_steps = _steps_within(minutes, state)
+            expected = _steps_within(minutes, state) if state.n_steps == _UNKNOWN else state.n_steps
+            progress("training", state.step, expected, f"loss {np.mean(losses):.3f}")
             if checkpoint_path is not None and time.monotonic() - saved_at > _CHECKPOINT_EVERY_S:
                 _save_checkpoint(state, checkpoint_path, key)
                 saved_at = time.monotonic()
@@ -151,7 +154,7 @@ def train(
     network.cpu().eval()
     return TrainingSummary(
         steps=state.step,
-        steps_planned=state.n_steps,
+        steps_planned=_steps_within(minutes, state) if state.n_steps == _UNKNOWN else state.n_steps,
         n_triplets=state.n_triplets,
         elapsed_s=round(state.elapsed_s, 3),
         final_loss=float(np.mean(losses)) if losses else math.nan,
@@ -159,20 +162,13 @@ def train(
     )
 
 
-def _steps_within(minutes: float, learner: Learner, device: torch.device) -> int:
-    """Time some steps that teach nothing, and say how many fit into the time that is left; at least one."""
-    before = {name: value.clone() for name, value in learner.network.state_dict().items()}
-    seconds: list[float] = []
-    while len(seconds) < _FEWEST_TIMED or sum(seconds) < _TIMED_SHARE * 60 * minutes:
-        started = time.monotonic()
-        loss = learner.loss(len(seconds), device)[0]
-        loss.backward()  # type: ignore[no-untyped-call]
-        loss.item()  # waits for an accelerator
-        seconds.append(time.monotonic() - started)
-    learner.network.load_state_dict(before)  # batch normalisation has counted along
-    learner.network.zero_grad()
-    # The mean, not the median: images of different sizes are cut to different sizes. The first step warms up.
-    return max(1, int((60 * minutes - sum(seconds)) / float(np.mean(seconds[1:]))))
+def _steps_within(minutes: float, state: _State) -> int:
+    """Say how many steps fit into the time, judging from those that were done.
+
+    Never so few that a step that was done would have had another learning rate, had the number been known before.
+    """
+    fit = int(state.step * 60 * minutes / state.elapsed_s)
+    return max(fit, FIRST_PART * (state.step - 1), state.step)
 
 
 @contextmanager
