@@ -17,7 +17,7 @@ from blemish.images import write_image
 from blemish.learning import nearest
 from blemish.learning.assembly import find_suspects, hold_out, provenance, run_id
 from blemish.learning.fit import DEFAULT_ALPHA, fit
-from blemish.learning.network import BoundedNetwork
+from blemish.learning.network import NEAR, BoundedNetwork
 from blemish.learning.reference import MEDOIDS, Reference
 from blemish.results import FloatArray
 
@@ -188,6 +188,7 @@ class TestFit:
     def test_says_what_it_is(self, detector: Detector) -> None:
         about = detector.description
         assert (about.category, about.method, about.reference) == ("flange", "nearest", "location")
+        assert about.preparation.patch_size == NEAR.view
 
     def test_says_how_it_was_trained(self, detector: Detector) -> None:
         training = detector.description.training

@@ -28,7 +28,15 @@ from blemish.learning.nearest import (
     locations,
     nearest_distance,
 )
-from blemish.learning.network import BoundedNetwork, network_from_arrays, weights_from_arrays, weights_to_arrays
+from blemish.learning.network import (
+    NEAR,
+    WIDE,
+    BoundedNetwork,
+    Sight,
+    bounded_network,
+    weights_from_arrays,
+    weights_to_arrays,
+)
 from blemish.learning.reference import SHIFT, Reference
 from blemish.learning.training import train
 from blemish.results import FloatArray
@@ -36,7 +44,7 @@ from stop_after import StopAfter
 
 STRIDE = BoundedNetwork.STRIDE
 RADIUS = BoundedNetwork.RADIUS
-AS_IT_IS = Preparation(None, None, 1.0, 0.0, 1.0, STRIDE, BoundedNetwork.VIEW, STRIDE, STRIDE / 2)
+AS_IT_IS = Preparation(None, None, 1.0, 0.0, 1.0, STRIDE, WIDE.view, STRIDE, STRIDE / 2)
 ALIGNED = NearestSettings(aligned=True, elsewhere=0.4, crop=48)
 ANYWHERE = NearestSettings(aligned=False, crop=48)
 
@@ -504,9 +512,15 @@ def test_learns_to_tell_defects_from_a_texture(textures: PreparedImages) -> None
     assert np.mean(unseen) < 0.35
 
 
+@pytest.fixture(scope="module", params=[NEAR, WIDE], ids=["near", "wide"])
+def sight(request: pytest.FixtureRequest) -> Sight:
+    found: Sight = request.param
+    return found
+
+
 @pytest.fixture(scope="module")
-def network() -> BoundedNetwork:
-    return BoundedNetwork(generator(3)).eval()
+def network(sight: Sight) -> BoundedNetwork:
+    return BoundedNetwork(generator(3), sight).eval()
 
 
 def noise(height: int, width: int, n: int = 1) -> torch.Tensor:
@@ -519,7 +533,7 @@ def embed(network: BoundedNetwork, pixels: torch.Tensor) -> torch.Tensor:
     return found
 
 
-REACH = BoundedNetwork.VIEW // 2  # pixels that a cell sees on either side of its centre, give or take a coarse cell
+REACH = WIDE.view // 2  # pixels that a cell sees on either side of its centre, give or take a coarse cell
 BORDER = (REACH + BoundedNetwork.COARSEST) // STRIDE  # cells at a border that see beyond it
 
 
@@ -533,8 +547,8 @@ class TestBoundedNetwork:
         lengths = embed(network, pixels).norm(dim=1)
         torch.testing.assert_close(lengths, torch.full_like(lengths, RADIUS))
 
-    def test_embeddings_have_one_length_in_training_too(self) -> None:
-        lengths = BoundedNetwork(generator()).train()(noise(32, 32, 4)).norm(dim=1)
+    def test_embeddings_have_one_length_in_training_too(self, sight: Sight) -> None:
+        lengths = BoundedNetwork(generator(), sight).train()(noise(32, 32, 4)).norm(dim=1)
         torch.testing.assert_close(lengths, torch.full_like(lengths, RADIUS))
 
     def test_distances_are_at_most_twice_that_length(self, network: BoundedNetwork) -> None:
@@ -574,21 +588,24 @@ class TestBoundedNetwork:
     @pytest.mark.parametrize("axis", [2, 3], ids=["rows", "columns"])
     def test_a_cell_sees_what_it_says(self, network: BoundedNetwork, axis: int) -> None:
         first, last = self.seen(network, axis)
-        assert last - first == BoundedNetwork.VIEW
+        assert last - first == network.view
         assert first > -REACH - BoundedNetwork.COARSEST
 
-    def test_same_seed_same_weights(self) -> None:
-        assert same(BoundedNetwork(generator(7)), BoundedNetwork(generator(7)))
+    def test_same_seed_same_weights(self, sight: Sight) -> None:
+        assert same(BoundedNetwork(generator(7), sight), BoundedNetwork(generator(7), sight))
 
-    def test_weights_survive_the_way_through_arrays(self) -> None:
-        trained = BoundedNetwork(generator(7))
+    def test_weights_survive_the_way_through_arrays(self, sight: Sight) -> None:
+        trained = BoundedNetwork(generator(7), sight)
         trained.train()(noise(32, 32, 4))  # batch normalisation has something to remember
-        assert same(network_from_arrays(BoundedNetwork, weights_to_arrays(trained)), trained)
+        assert same(bounded_network(weights_to_arrays(trained)), trained)
 
-    def test_a_rebuilt_network_is_ready_to_inspect(self) -> None:
-        assert not network_from_arrays(BoundedNetwork, weights_to_arrays(BoundedNetwork(generator()))).training
+    def test_a_rebuilt_network_is_ready_to_inspect(self, sight: Sight) -> None:
+        assert not bounded_network(weights_to_arrays(BoundedNetwork(generator(), sight))).training
+
+    def test_both_sights_are_small(self, sight: Sight) -> None:
+        assert sum(parameter.numel() for parameter in BoundedNetwork(generator(), sight).parameters()) < 300_000
 
     def test_weights_can_be_put_into_another_network(self) -> None:
-        first, second = BoundedNetwork(generator(1)), BoundedNetwork(generator(2))
+        first, second = BoundedNetwork(generator(1), WIDE), BoundedNetwork(generator(2), WIDE)
         weights_from_arrays(second, weights_to_arrays(first))
         assert same(first, second)

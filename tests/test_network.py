@@ -12,7 +12,7 @@ from blemish.learning.network import (
     STRIDE,
     ResidualBlock,
     TripletNetwork,
-    network_from_arrays,
+    triplet_network,
     weights_to_arrays,
 )
 
@@ -64,7 +64,7 @@ def test_same_seed_same_weights() -> None:
 
 
 def test_weights_survive_the_way_through_arrays(network: TripletNetwork) -> None:
-    copy = network_from_arrays(TripletNetwork, weights_to_arrays(network)).state_dict()
+    copy = triplet_network(weights_to_arrays(network)).state_dict()
     assert all(torch.equal(value, copy[name]) for name, value in network.state_dict().items())
 
 
@@ -77,4 +77,4 @@ def test_foreign_weights_are_refused(network: TripletNetwork, spoil: str) -> Non
     else:
         arrays["extra" if spoil == "add" else name] = np.zeros((2, 2), dtype=np.float32)
     with pytest.raises(ModelFileError, match="do not fit"):
-        network_from_arrays(TripletNetwork, arrays)
+        triplet_network(arrays)

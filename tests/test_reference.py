@@ -8,7 +8,7 @@ import torch
 from blemish.detection.runtime import Runtime
 from blemish.learning.assembly import N_WORST, SMOOTHING
 from blemish.learning.graph import TOLERANCE, DistanceModel, build_graph, check_graph, smooth
-from blemish.learning.network import BoundedNetwork
+from blemish.learning.network import NEAR, WIDE, BoundedNetwork
 from blemish.learning.reference import (
     BANK,
     MEDOIDS,
@@ -189,7 +189,7 @@ def noise(height: int, width: int, n: int = 1, seed: int = 0) -> FloatArray:
 
 def make_model(kind: Reference, height: int, width: int) -> DistanceModel:
     """A network that has seen some images, and what they taught it of good ones."""
-    network = BoundedNetwork(generator())
+    network = BoundedNetwork(generator(), NEAR if kind is Reference.LOCATION else WIDE)
     with torch.no_grad():
         network.train()(torch.from_numpy(noise(64, 64, n=8))[:, None])
     network.eval()

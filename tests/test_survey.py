@@ -149,7 +149,7 @@ class TestPreparation:
 
     def test_cells_are_those_of_the_network(self, reference: Reference, height: int, width: int) -> None:
         made = replace(SEEN, height=height, width=width).preparation(reference)
-        assert (made.patch_size, made.stride, made.centre) == (BoundedNetwork.VIEW, STRIDE, STRIDE / 2)
+        assert (made.stride, made.centre) == (STRIDE, STRIDE / 2)
 
 
 class TestGreyRange:

@@ -140,6 +140,7 @@ def nearest_detector(
             f"Left out of the reference set, because they look unlike the other good images: {named}. "
             "Look at them: are they really good?"
         )
+    preparation = replace(preparation, patch_size=network.view)
     return build_detector(model, images, preparation, kind, said, alpha, making, progress)
 
 

@@ -23,7 +23,7 @@ from blemish.learning.assembly import (
     run_id,
 )
 from blemish.learning.nearest import NearestSettings, NearestTriplets, PreparedImages
-from blemish.learning.network import BoundedNetwork, TripletNetwork, network_from_arrays
+from blemish.learning.network import bounded_network, triplet_network
 from blemish.learning.reference import Reference
 from blemish.learning.survey import survey
 from blemish.learning.training import DEFAULT_MINUTES, train
@@ -194,7 +194,7 @@ def enroll(
     hashes = {**seen, images.category: {**ours, **provenance([images])[images.category], **still_learned}}
     making = Making(about.method, about.training, hashes)
     if about.method != NEAREST:
-        paper_network = network_from_arrays(TripletNetwork, trained.model.weights)
+        paper_network = triplet_network(trained.model.weights)
         side = about.preparation.height
         assert side is not None, "the paper's images are squares"
         kind = kind or Reference(about.reference)
@@ -205,7 +205,7 @@ def enroll(
     kind = kind or look.reference
     preparation = look.preparation(kind)
     return nearest_detector(
-        network_from_arrays(BoundedNetwork, trained.model.weights),
+        bounded_network(trained.model.weights),
         PreparedImages(images.learned, preparation, progress),
         images,
         kind=kind,

@@ -221,10 +221,12 @@ def _write_bounded(graph: _GraphWriter, network: BoundedNetwork) -> str:
     x = graph.step("Relu", graph.convolution("pixels", network.stem, network.stem_norm))
     x = graph.step("Relu", graph.convolution(x, network.down, network.down_norm))
     levels: list[str] = []
-    for block in network.coarser:
+    for blocks in network.coarser:
+        assert isinstance(blocks, nn.Sequential)
         if levels:
             x = graph.step("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
-        x = _write_block(graph, x, block)
+        for block in blocks:
+            x = _write_block(graph, x, block)
         levels.append(x)
     x = levels.pop()
     for block in network.finer:

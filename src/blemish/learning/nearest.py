@@ -28,7 +28,7 @@ from blemish.errors import SettingError
 from blemish.images import read_all
 from blemish.learning.defects import STRUCTURAL, SURFACE, Defect, through_one_camera, vary_light
 from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
-from blemish.learning.network import BoundedNetwork
+from blemish.learning.network import NEAR, WIDE, BoundedNetwork
 from blemish.learning.reference import SHIFT, Reference
 from blemish.learning.training import FIRST_PART
 from blemish.learning.triplets import LEVELS, temporary_file
@@ -194,7 +194,7 @@ class NearestTriplets:
     """
 
     def __init__(self, images: PreparedImages, settings: NearestSettings) -> None:
-        self.network = BoundedNetwork(torch.Generator().manual_seed(settings.seed))
+        self.network = BoundedNetwork(torch.Generator().manual_seed(settings.seed), NEAR if settings.aligned else WIDE)
         self.bfloat16 = multiplies_bfloat16_fast()
         self.key: dict[str, Any] = {"n_images": len(images), "bfloat16": self.bfloat16, **asdict(settings)}
         self._images, self._settings = images, settings

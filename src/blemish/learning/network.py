@@ -8,7 +8,8 @@ whole image with the same weights and, because nothing is padded, to the same va
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -26,7 +27,6 @@ _CROP: Final = 2  # what two valid 3x3 convolutions take from every side
 
 _STEM: Final = 16  # filters of the first layer of our network
 _CHANNELS: Final = 48  # filters of its other layers
-_N_LEVELS: Final = 3  # strides 4, 8 and 16
 _EMBEDDING: Final = 32  # numbers per cell of our network
 
 
@@ -109,37 +109,55 @@ class BoundedBlock(nn.Module):
         return torch.relu(x + found)
 
 
+@dataclass(frozen=True)
+class Sight:
+    """How far a cell of our network sees, and through how many levels."""
+
+    n_levels: int  # strides 4, 8, ...
+    n_blocks: int  # residual blocks of each level on the way to the coarsest
+    view: int  # pixels a side that a cell may see; it gives most weight to the nearest
+
+
+# About the same work. A wide view finds what is large and faint on a texture. On aligned parts it would do harm: asked
+# what belongs at a place, the network would tell the place by what lies around it and not look at what lies there.
+NEAR: Final = Sight(n_levels=1, n_blocks=3, view=58)
+WIDE: Final = Sight(n_levels=3, n_blocks=1, view=182)
+
+
 class BoundedNetwork(nn.Module):
     """Embed grey images at stride 4 in vectors of constant length: ``(B, 1, H, W)`` to ``(B, 32, H / 4, W / 4)``.
 
-    Two strided convolutions lead to stride 4. From there one residual block per level looks at the image at strides 4,
-    8 and 16, and one per level on the way back adds what the coarser level saw: a scratch is fine, a dent is not, and
-    both must stand out from the same map. A 1x1 convolution ends it, and every vector is scaled to length 4: distances
-    lie in [0, 8], so that the softmax of the loss cannot saturate. H and W are multiples of 4. Cell (i, j) speaks for
-    the pixels [4i, 4i + 4) x [4j, 4j + 4); what lies outside the image is 0.
+    Two strided convolutions lead to stride 4. From there residual blocks look at the image at stride 4, with a wide
+    sight also at 8 and 16; one block per level on the way back adds what the coarser level saw. A 1x1 convolution ends
+    it, and every vector is scaled to length 4: distances lie in [0, 8], so that the softmax of the loss cannot
+    saturate. H and W are multiples of 4. Cell (i, j) speaks for the pixels [4i, 4i + 4) x [4j, 4j + 4); what lies
+    outside the image is 0.
 
     Args:
         generator: source of the initial weights.
+        sight: `NEAR` or `WIDE`.
 
-    Source: the paper's residual network (sec. IV-C), in the shape of a U-Net (Ronneberger et al. 2015, with sums
-    instead of concatenation). Departures from the paper: padded, so that every pixel has a cell; strided convolutions
-    and coarse levels, for a wider view and more steps a minute; batch normalisation; bounded embeddings, because
-    without a bound the paper's distances grow until the loss saturates (docs/method.md).
+    Source: the paper's residual network (sec. IV-C); levels as in a U-Net (Ronneberger et al. 2015), with sums instead
+    of concatenation. Departures from the paper: padded, so that every pixel has a cell; strided convolutions and coarse
+    levels, for more steps a minute; batch normalisation; bounded embeddings, because without a bound the paper's
+    distances grow until the loss saturates (docs/method.md).
     """
 
     STRIDE: Final = 4
-    COARSEST: Final = STRIDE * 2 ** (_N_LEVELS - 1)  # stride of the coarsest level
-    VIEW: Final = 182  # pixels a side that one cell may see; it gives most weight to the nearest
+    COARSEST: Final = 16  # stride of the coarsest level of any sight
     RADIUS: Final = 4.0  # length of every embedding
 
-    def __init__(self, generator: torch.Generator) -> None:
+    def __init__(self, generator: torch.Generator, sight: Sight) -> None:
         super().__init__()
+        self.view = sight.view
         self.stem = _padded(1, _STEM, size=4, stride=2)
         self.stem_norm = nn.BatchNorm2d(_STEM)
         self.down = _padded(_STEM, _CHANNELS, size=4, stride=2)
         self.down_norm = nn.BatchNorm2d(_CHANNELS)
-        self.coarser = nn.ModuleList(BoundedBlock(_CHANNELS) for _ in range(_N_LEVELS))  # strides 4, 8, 16
-        self.finer = nn.ModuleList(BoundedBlock(_CHANNELS) for _ in range(_N_LEVELS - 1))  # strides 8, 4
+        self.coarser = nn.ModuleList(
+            nn.Sequential(*(BoundedBlock(_CHANNELS) for _ in range(sight.n_blocks))) for _ in range(sight.n_levels)
+        )
+        self.finer = nn.ModuleList(BoundedBlock(_CHANNELS) for _ in range(sight.n_levels - 1))
         self.head = skip_init(nn.Conv2d, _CHANNELS, _EMBEDDING, kernel_size=1)  # type: ignore[no-untyped-call]
         for parameter in self.parameters():
             if parameter.ndim == 4:
@@ -153,10 +171,10 @@ class BoundedNetwork(nn.Module):
         x = torch.relu(self.stem_norm(self.stem(x)))
         x = torch.relu(self.down_norm(self.down(x)))
         levels: list[Tensor] = []
-        for block in self.coarser:
+        for blocks in self.coarser:
             if levels:
                 x = nn.functional.max_pool2d(x, 2, ceil_mode=True)  # sides need not be even
-            x = block(x)
+            x = blocks(x)
             levels.append(x)
         x = levels.pop()
         for block in self.finer:
@@ -176,16 +194,24 @@ def _padded(channels: int, filters: int, *, size: int, stride: int = 1) -> nn.Co
     return layer
 
 
-_Network = TypeVar("_Network", TripletNetwork, BoundedNetwork)
-
-
-def network_from_arrays(kind: type[_Network], arrays: dict[str, NDArray[Any]]) -> _Network:
-    """Rebuild a trained network from the arrays of `weights_to_arrays`, in evaluation mode.
+def triplet_network(arrays: dict[str, NDArray[Any]]) -> TripletNetwork:
+    """Rebuild the paper's network from the arrays of `weights_to_arrays`, in evaluation mode.
 
     Raises:
         ModelFileError: names or shapes are not those of the network.
     """
-    network = kind(torch.Generator())
+    network = TripletNetwork(torch.Generator())
+    weights_from_arrays(network, arrays)
+    return network.eval()
+
+
+def bounded_network(arrays: dict[str, NDArray[Any]]) -> BoundedNetwork:
+    """Rebuild our network, of either sight, from the arrays of `weights_to_arrays`, in evaluation mode.
+
+    Raises:
+        ModelFileError: names or shapes are not those of the network.
+    """
+    network = BoundedNetwork(torch.Generator(), WIDE if any(name.startswith("finer") for name in arrays) else NEAR)
     weights_from_arrays(network, arrays)
     return network.eval()
 

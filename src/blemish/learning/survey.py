@@ -18,7 +18,7 @@ import numpy as np
 from blemish.detection.preparation import Preparation
 from blemish.errors import DatasetError
 from blemish.images import read_all, resize
-from blemish.learning.network import BoundedNetwork
+from blemish.learning.network import WIDE, BoundedNetwork
 from blemish.learning.reference import Reference
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray
@@ -68,7 +68,7 @@ class Survey:
             black=self.darkest - margin,
             white=self.brightest + margin,
             multiple=stride,
-            patch_size=BoundedNetwork.VIEW,
+            patch_size=WIDE.view,
             stride=stride,
             centre=stride / 2,
         )
