@@ -38,11 +38,18 @@ class Camera:
     vignette: float  # share of light lost in the corners
     unevenness: float  # how much the light may fall off from one side to the other, differently in each image
     exposure_spread: float  # relative standard deviation of the brightness from image to image
+    gamma: float = 1.0  # exponent of the tone curve; below 1 opens the shadows
+    jpeg_quality: int | None = None  # of the stored file, 1 to 100; None loses nothing
 
 
 def as_field(array: NDArray[Any]) -> FloatArray:
     """Return an array as float32, which the types of OpenCV and NumPy leave open."""
     return np.asarray(array, np.float32)
+
+
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Draw a size or a strength; each doubling is as likely as the next, so that the small ones are not rare."""
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
 def blur(field: Field, sigma_px: float) -> FloatArray:
@@ -113,6 +120,83 @@ def grain(rng: np.random.Generator, height: int, width: int, coarsest_px: float,
     return field / math.hypot(*strengths)
 
 
+@dataclass(frozen=True)
+class Spectrum:
+    """Which waves a texture is made of."""
+
+    slope: float  # amplitude falls with the frequency to this power: 0 is sand, 1 clouds, 2 smooth hills
+    shortest_px: float  # wavelengths between these two pass
+    longest_px: float
+    stretch: float = 1.0  # length of the waves along the angle against their length across it
+    angle: float = 0.0
+
+
+def coloured_noise(rng: np.random.Generator, height: int, width: int, spectrum: Spectrum) -> FloatArray:
+    """Draw Gaussian noise of any spectrum.
+
+    Returns:
+        (H, W) float32 of mean 0 and standard deviation about 1.
+    """
+    # The transform is periodic; what it wraps around lies beyond the border of the image.
+    rows, columns = (
+        cv2.getOptimalDFTSize(size + min(math.ceil(spectrum.longest_px), size)) for size in (height, width)
+    )
+    down = np.fft.fftfreq(rows).astype(np.float32)[:, None]
+    right = np.fft.rfftfreq(columns).astype(np.float32)[None, :]
+    cos, sin = math.cos(spectrum.angle), math.sin(spectrum.angle)
+    even = math.sqrt(spectrum.stretch)
+    frequency = np.hypot((right * cos + down * sin) * even, (down * cos - right * sin) / even)
+    frequency[0, 0] = 1 / rows  # the mean, taken out below
+    low, high = 1 / spectrum.longest_px, 1 / spectrum.shortest_px
+    amplitude = frequency**-spectrum.slope * np.exp(-((frequency / high) ** 4) - (low / frequency) ** 4)
+    amplitude[0, 0] = 0
+    amplitude /= max(math.sqrt(float((amplitude**2).mean())), 1e-12)
+    white = rng.standard_normal((rows, columns), dtype=np.float32)
+    field = np.fft.irfft2(np.fft.rfft2(white) * amplitude, s=(rows, columns))
+    return as_field(field[:height, :width])
+
+
+def cells(rng: np.random.Generator, height: int, width: int, cell_px: float) -> tuple[NDArray[np.int32], FloatArray]:
+    """Grow cells from random seeds until they meet.
+
+    Returns:
+        (H, W) number of the cell that each pixel belongs to, and its distance to the nearest border between cells.
+    """
+    rows, columns = np.mgrid[0 : height + cell_px : cell_px, 0 : width + cell_px : cell_px]
+    seeds = np.stack([rows, columns]) + rng.uniform(-0.5, 0.5, (2, *rows.shape)) * cell_px
+    at = np.clip(seeds.round().astype(int), 0, np.array([height - 1, width - 1])[:, None, None])
+    ground = np.full((height, width), 255, np.uint8)
+    ground[at[0], at[1]] = 0
+    _, owner = cv2.distanceTransformWithLabels(ground, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    inside = np.full((height, width), 255, np.uint8)
+    inside[:-1][owner[:-1] != owner[1:]] = 0
+    inside[:, :-1][owner[:, :-1] != owner[:, 1:]] = 0
+    return np.asarray(owner, np.int32), as_field(cv2.distanceTransform(inside, cv2.DIST_L2, 5))
+
+
+def drawn_along(field: Field, along: Field, across: Field, interpolation: int = cv2.INTER_LINEAR) -> FloatArray:
+    """Look a field up at other places (column ``along``, row ``across``); beyond its border it is mirrored."""
+    return as_field(
+        cv2.remap(as_field(field), as_field(along), as_field(across), interpolation, borderMode=cv2.BORDER_REFLECT)
+    )
+
+
+def shadowed(relief: Field, light: Light, softness_px: float = 0.7) -> FloatArray:
+    """Return the share of light (H, W) that each pixel keeps where higher places stand between it and the lamp."""
+    height_px = as_field(relief)
+    height, width = height_px.shape
+    fall = math.tan(light.elevation)  # pixels that the edge of a shadow sinks per pixel of way
+    reach_px = min(float(height_px.max() - height_px.min()) / fall, 0.25 * math.hypot(height, width))
+    horizon, way_px = height_px, 1.0
+    while way_px < reach_px + 1:  # each round looks twice as far towards the lamp
+        step = np.array([[1, 0, way_px * math.cos(light.azimuth)], [0, 1, way_px * math.sin(light.azimuth)]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        ahead = cv2.warpAffine(horizon, step, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        horizon = np.maximum(horizon, as_field(ahead) - way_px * fall)
+        way_px *= 2
+    return 1 - (1 - AMBIENT) * 0.8 * smoothstep((horizon - height_px) / (2 * softness_px))
+
+
 def shade(relief: Field, light: Light, gloss: float, shininess: float = 20.0) -> FloatArray:
     """Light a height map from the side: matt reflection plus a highlight.
 
@@ -145,7 +229,7 @@ def hollows(relief: Field, reach_px: float) -> FloatArray:
 
 
 def photograph(scene: Field, camera: Camera, rng: np.random.Generator) -> FloatArray:
-    """Take the picture: uneven light, vignette, exposure, lens blur and sensor noise.
+    """Take the picture: uneven light, vignette, exposure, lens blur, sensor noise, tone curve and compression.
 
     Args:
         scene: (H, W), brightness of the surface; 1 is white.
@@ -164,4 +248,12 @@ def photograph(scene: Field, camera: Camera, rng: np.random.Generator) -> FloatA
     # Photons are counted, so the noise grows with the square root of the light; a little remains in the dark.
     shot = camera.noise * np.sqrt(np.maximum(picture, 0.02))
     noisy = picture + shot * rng.standard_normal(picture.shape, dtype=np.float32)
-    return as_field(np.clip(noisy, 0, 1))
+    stored = as_field(np.clip(noisy, 0, 1)) ** camera.gamma
+    return stored if camera.jpeg_quality is None else _compressed(stored, camera.jpeg_quality)
+
+
+def _compressed(picture: FloatArray, quality: int) -> FloatArray:
+    """What is left of a picture after it was stored as JPEG."""
+    levels = (picture * 255).round().astype(np.uint8)
+    _, file = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return as_field(cv2.imdecode(file, cv2.IMREAD_GRAYSCALE)) / 255
