@@ -181,6 +181,34 @@ def drawn_along(field: Field, along: Field, across: Field, interpolation: int = 
     )
 
 
+def crooked_cells(
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    cell_px: float,
+    sway: float,
+    stretch: float = 1.0,
+    angle: float = 0.0,
+) -> tuple[NDArray[np.int32], FloatArray]:
+    """Grow cells as `cells` does, then stretch them along a direction and bend their borders.
+
+    Args:
+        cell_px: mean size of a cell.
+        sway: how far borders leave a straight line, as a share of a cell.
+        stretch: length of a cell along ``angle`` against its width.
+    """
+    even = math.sqrt(stretch)
+    fine = max(1.0, 3.0 / cell_px)  # cells of a few pixels are grown larger, so that they have room for borders
+    size = math.ceil(fine * (math.hypot(height, width) * even + 4 * cell_px))
+    owner, border_px = cells(rng, size, size, fine * cell_px)
+    along, across = turned_grid(height, width, angle, (height / 2, width / 2))
+    bent = [sway * cell_px * noise(rng, height, width, 1.5 * cell_px, 1.5 * cell_px) for _ in range(2)]
+    at_x, at_y = fine * (along / even + bent[0]) + size / 2, fine * (across * even + bent[1]) + size / 2
+    # Numbers below 2**24 are whole in float32, which is all that the look-up takes.
+    numbers = drawn_along(as_field(owner), at_x, at_y, cv2.INTER_NEAREST).astype(np.int32)
+    return numbers, drawn_along(border_px, at_x, at_y) / fine
+
+
 def shadowed(relief: Field, light: Light, softness_px: float = 0.7) -> FloatArray:
     """Return the share of light (H, W) that each pixel keeps where higher places stand between it and the lamp."""
     height_px = as_field(relief)
