@@ -3,23 +3,77 @@
 A family (`SURFACES`) draws the parameters of one kind: thread pitch, grain direction, geometry of a part, light and
 camera. The result, a `Surface`, is handed to `draw_surface` with a generator and a size. Textures have their sizes in
 pixels: a larger image shows more of them. Parts and prints fit the shorter side: a larger image shows them finer.
+
+A family is wide: of two kinds one may be fine and bright, the other coarse, dark and glossy under grazing light.
 """
 
 from __future__ import annotations
 
+from blemish.drawing.surfaces import items, metal, natural, parts, patterns, prints, stochastic, textiles
 from blemish.drawing.surfaces.castings import cast_part
 from blemish.drawing.surfaces.kind import Family, Surface, draw_surface
-from blemish.drawing.surfaces.metal import brushed_metal
-from blemish.drawing.surfaces.natural import leather
-from blemish.drawing.surfaces.prints import printed_label
-from blemish.drawing.surfaces.textiles import woven_fabric
 
 __all__ = ["SURFACES", "Family", "Surface", "draw_surface"]
 
-SURFACES: dict[str, Family] = {
-    "brushed_metal": brushed_metal,
-    "woven_fabric": woven_fabric,
-    "leather": leather,
-    "cast_part": cast_part,
-    "printed_label": printed_label,
-}
+_FAMILIES: tuple[Family, ...] = (
+    metal.brushed_metal,
+    textiles.woven_fabric,
+    natural.leather,
+    cast_part,
+    prints.printed_label,
+    metal.rolled_metal,
+    metal.cast_skin,
+    metal.blasted_metal,
+    metal.lacquer,
+    metal.turned_metal,
+    metal.milled_metal,
+    metal.sanded_metal,
+    metal.honed_metal,
+    metal.spangled_zinc,
+    metal.scaled_metal,
+    metal.foil,
+    textiles.cloth,
+    textiles.carbon_fibre,
+    textiles.knit,
+    textiles.felt,
+    textiles.carpet,
+    natural.moulded_grain,
+    natural.wood,
+    natural.granite,
+    natural.marble,
+    natural.concrete,
+    natural.foam,
+    natural.pressed_board,
+    natural.paper,
+    patterns.perforated_sheet,
+    patterns.embossed_sheet,
+    patterns.tiles,
+    patterns.wire_mesh,
+    patterns.honeycomb,
+    patterns.ribbed,
+    patterns.wafer,
+    patterns.printed_pattern,
+    patterns.dot_screen,
+    patterns.solar_cell,
+    stochastic.toned_noise,
+    stochastic.raised_noise,
+    stochastic.cellular,
+    stochastic.labyrinth,
+    stochastic.folded_layers,
+    stochastic.strewn_leaves,
+    stochastic.patchwork,
+    stochastic.grained_order,
+    prints.print_on_material,
+    items.pads,
+    items.pills,
+    items.fasteners,
+    parts.plate,
+    parts.ring,
+    parts.turning,
+    parts.chip_package,
+    parts.connector,
+    parts.cable,
+    parts.kernel,
+)
+
+SURFACES: dict[str, Family] = {family.__name__: family for family in _FAMILIES}

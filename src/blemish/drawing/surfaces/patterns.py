@@ -296,7 +296,7 @@ class _Ribs:
 
 def _ribbed_sheet(ribs: _Ribs, rng: np.random.Generator, height: int, width: int) -> FloatArray:
     start = rng.normal(0, 0.02) if ribs.aligned else rng.random()
-    along, across = turned_grid(height, width, ribs.angle + rng.normal(0, 0.006), (height / 2, width / 2))
+    _, across = turned_grid(height, width, ribs.angle + rng.normal(0, 0.006), (height / 2, width / 2))
     bent = across + ribs.waviness_px * noise(rng, height, width, 90, 60, ribs.angle)
     at = bent / ribs.pitch_px + start + 999
     number = np.floor(at)
@@ -428,7 +428,7 @@ def _any_repeat(rng: np.random.Generator, artwork: FloatArray, smallest_px: floa
         gap=float(tones[0]),
         gap_px=0,
         contrast=log_uniform(rng, 0.003, 0.04),
-        ground=log_uniform(rng, 0.01, 0.1),
+        ground=log_uniform(rng, 0.01, 0.05),
         bleed_px=log_uniform(rng, 1, 2.5),
     )
 

@@ -272,24 +272,24 @@ class _Leaves:
 
 def _strewn_leaves(leaves: _Leaves, rng: np.random.Generator, height: int, width: int) -> FloatArray:
     # Leaves over leaves: occlusion alone gives the statistics of natural images (Lee, Mumford, Huang 2001).
-    radii = leaves.largest_px * rng.uniform(0.12, 1, 3000) ** leaves.decay
-    n_leaves = int(np.searchsorted(np.cumsum(3 * radii**2 * leaves.slimness), 3.0 * height * width)) + 1
-    canvas = np.full((height * 2, width * 2), 128, np.uint8)
-    corners = leaves.corners or 14
+    n_at_most = 1 + int(1200 * height * width / 256**2)
+    radii = leaves.largest_px * rng.uniform(0.15, 1, n_at_most) ** leaves.decay
+    n_leaves = int(np.searchsorted(np.cumsum(3 * radii**2 * leaves.slimness), 2.5 * height * width)) + 1
+    radii = radii[:n_leaves, None]
+    corners = leaves.corners or 12
     spokes = np.arange(corners) * math.tau / corners
-    for radius in radii[:n_leaves]:
-        heading = rng.normal(leaves.angle, leaves.order)
-        reach = radius * (rng.uniform(0.7, 1.2, corners) if leaves.corners else 1.0)
-        x, y = reach * np.cos(spokes), leaves.slimness * reach * np.sin(spokes)
-        turned = np.stack(
-            [x * math.cos(heading) - y * math.sin(heading), x * math.sin(heading) + y * math.cos(heading)]
-        )
-        middle = rng.uniform(-0.05, 1.05, (2, 1)) * np.array([[width], [height]])
-        outline = np.round((turned + middle).T * 2 * 16).astype(np.int32)
-        level = float(np.clip(rng.normal(128, 42), 2, 253))
-        cv2.fillPoly(canvas, [outline], level, cv2.LINE_AA, shift=4)
+    reach = radii * (rng.uniform(0.7, 1.2, (len(radii), corners)) if leaves.corners else 1.0)
+    x, y = reach * np.cos(spokes), leaves.slimness * reach * np.sin(spokes)  # (leaf, corner)
+    heading = rng.normal(leaves.angle, leaves.order, radii.shape)
+    turned = [x * np.cos(heading) - y * np.sin(heading), x * np.sin(heading) + y * np.cos(heading)]
+    middles = rng.uniform(-0.05, 1.05, (len(radii), 1, 2)) * (width, height)
+    outlines = np.round((np.stack(turned, axis=-1) + middles) * 2 * 16).astype(np.int32)
+    levels = np.clip(rng.normal(128, 42, len(radii)), 2, 253).tolist()
+    canvas = np.full((height * 2, width * 2), 128, np.uint8)
+    for outline, level in zip(outlines, levels, strict=True):
+        cv2.fillConvexPoly(canvas, outline, level, cv2.LINE_8, shift=4)
         if leaves.edge:
-            cv2.polylines(canvas, [outline], True, level * (1 - leaves.edge), 1, cv2.LINE_AA, shift=4)
+            cv2.polylines(canvas, [outline], True, level * (1 - leaves.edge), 1, cv2.LINE_8, shift=4)
     field = as_field(cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)) / 128 - 1
     return rolled_off(
         np.maximum(leaves.tone * (1 + leaves.contrast * field), 0.01)
