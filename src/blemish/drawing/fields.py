@@ -284,4 +284,4 @@ def _compressed(picture: FloatArray, quality: int) -> FloatArray:
     """What is left of a picture after it was stored as JPEG."""
     levels = (picture * 255).round().astype(np.uint8)
     _, file = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return as_field(cv2.imdecode(file, cv2.IMREAD_GRAYSCALE)) / 255
+    return as_field(np.asarray(cv2.imdecode(file, cv2.IMREAD_GRAYSCALE)) / np.float32(255))

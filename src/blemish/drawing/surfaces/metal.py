@@ -326,7 +326,9 @@ def _sanded_sheet(grinding: _Grinding, rng: np.random.Generator, height: int, wi
         at, axes = (round(centre[0] * 16), round(centre[1] * 16)), (round(radius * 16), round(radius * 16))
         cv2.ellipse(strokes, at, axes, 0, start, start + length, level, 1, cv2.LINE_AA, shift=4)
     scratches = as_field(strokes) / 128 - 1
-    fine = as_field(sum(noise(rng, height, width, 30, 0.9, rng.uniform(0, math.pi)) for _ in range(3)) / math.sqrt(3))
+    fine = np.zeros((height, width), np.float32)
+    for _ in range(3):
+        fine += noise(rng, height, width, 30, 0.9, rng.uniform(0, math.pi)) / math.sqrt(3)
     clouds = 1 + 0.04 * grain(rng, height, width, 80, 0.6)
     return rolled_off(grinding.tone * clouds * (1 + grinding.contrast * scratches + grinding.base * fine))
 

@@ -190,37 +190,45 @@ def _any_plate(rng: np.random.Generator) -> Blank:
     x, y = _coordinates()
     outline = _any_outline(rng, x, y)
     edge = rng.uniform(0.01, 0.08)
-    relief = _rounded(outline, edge, edge)
-    tint = np.ones_like(x)
+    relief, tint = _rounded(outline, edge, edge), np.ones_like(x)
     if rng.random() < 0.5:  # a pocket or a raised field along the outline
-        inset, step = rng.uniform(0.08, 0.25), rng.uniform(0.01, 0.05) * rng.choice([-1, 1])
-        pocket = smoothstep((-outline - inset) / 0.02)
-        relief = relief + step * pocket
+        pocket = smoothstep((-outline - rng.uniform(0.08, 0.25)) / 0.02)
+        relief = relief + rng.uniform(0.01, 0.05) * rng.choice([-1, 1]) * pocket
         tint = tint * (1 + rng.uniform(-0.3, 0.2) * pocket)
     for _ in range(int(rng.integers(0, 4))):
         angle, place, width = rng.uniform(0, math.pi), rng.uniform(-0.5, 0.5), rng.uniform(0.015, 0.05)
         rib = np.abs(x * math.sin(angle) - y * math.cos(angle) - place)
         relief = relief + rng.uniform(0.01, 0.04) * smoothstep((width - rib) / 0.02) * smoothstep(-outline / 0.1 - 0.5)
-    holes = np.full_like(x, 9)
-    seats = np.argwhere(outline < -0.14)
+    if rng.random() < 0.4:
+        mark = _any_mark(rng, x, y)
+        relief = relief + rng.choice([-1, 1]) * rng.uniform(0.005, 0.015) * mark
+        tint = tint * (1 + rng.choice([0, 0, -0.5]) * mark)
+    return _drilled(Blank(outline, as_field(relief), as_field(tint)), rng, x, y, edge)
+
+
+def _any_mark(rng: np.random.Generator, x: FloatArray, y: FloatArray) -> FloatArray:
+    """Write a word somewhere near the middle; (SIDE, SIDE), 1 on its strokes."""
+    mark = lettering("".join(rng.choice(list("ABCDEFHKLMNPRSTUVX0123456789-"), int(rng.integers(3, 9)))))
+    scale = rng.uniform(250, 420)  # pixels of the lettering per unit
+    at_x, at_y = (x - rng.normal(0, 0.15)) * scale + mark.shape[1] / 2, (y - rng.normal(0, 0.3)) * scale + 24
+    return as_field(cv2.remap(mark, as_field(at_x), as_field(at_y), cv2.INTER_LINEAR))
+
+
+def _drilled(blank: Blank, rng: np.random.Generator, x: FloatArray, y: FloatArray, thick: float) -> Blank:
+    """Drill holes where there is room, or turn bosses; each has a machined collar."""
+    holes, relief, tint = np.full_like(x, 9), blank.relief, blank.tint
+    seats = np.argwhere(blank.outline < -0.14)
     for row, column in rng.permutation(seats)[: int(rng.integers(0, 8))]:
-        radius = min(log_uniform(rng, 0.04, 0.25), float(-outline[row, column]) - 0.05)
-        away = np.hypot(x - x[row, column], y - y[row, column])
+        radius = min(log_uniform(rng, 0.04, 0.25), float(-blank.outline[row, column]) - 0.05)
         if float(holes[row, column]) < radius + 0.03:
-            continue
+            continue  # it would cut into another
+        away = np.hypot(x - x[row, column], y - y[row, column])
         collar = smoothstep((radius + 0.05 - away) / 0.02)
-        relief = np.where(collar > 0, relief * (1 - collar) + (edge + rng.uniform(-0.02, 0.03)) * collar, relief)
+        relief = relief + (thick + rng.uniform(-0.02, 0.03) - relief) * collar
         tint = tint * (1 + rng.uniform(0, 0.25) * collar)
         if rng.random() < 0.8:
             holes = np.minimum(holes, away - radius)
-    if rng.random() < 0.4:
-        mark = lettering("".join(rng.choice(list("ABCDEFHKLMNPRSTUVX0123456789-"), int(rng.integers(3, 9)))))
-        scale = rng.uniform(250, 420)
-        at_x, at_y = (x - rng.normal(0, 0.15)) * scale + mark.shape[1] / 2, (y - rng.normal(0, 0.3)) * scale + 24
-        raised = as_field(cv2.remap(mark, as_field(at_x), as_field(at_y), cv2.INTER_LINEAR))
-        relief = relief + rng.choice([-1, 1]) * rng.uniform(0.005, 0.015) * raised
-        tint = tint * (1 + rng.choice([0, 0, -0.5]) * raised)
-    return Blank(as_field(np.maximum(outline, -holes)), as_field(relief), as_field(tint))
+    return Blank(as_field(np.maximum(blank.outline, -holes)), as_field(relief), as_field(tint))
 
 
 def plate(rng: np.random.Generator) -> Surface:
@@ -319,7 +327,7 @@ def _any_package(rng: np.random.Generator) -> Blank:
     x, y = _coordinates()
     half_x, half_y = rng.uniform(0.35, 0.75), rng.uniform(0.3, 0.7)
     body = np.maximum(np.abs(x) - half_x, np.abs(y) - half_y)
-    relief, tint = 0.06 + _rounded(body, 0.06, 0.05), np.full_like(x, 1.0)
+    relief, tint = 0.06 + _rounded(as_field(body), 0.06, 0.05), np.full_like(x, 1.0)
     metal = rng.uniform(1.6, 4)
     outline = body
     sides = [(x, y, half_x, half_y)] if rng.random() < 0.5 else [(x, y, half_x, half_y), (y, x, half_y, half_x)]
@@ -375,38 +383,38 @@ def connector(rng: np.random.Generator) -> Surface:
     return _any_part(rng, _any_connector(rng), size=(0.75, 1.05), loose=0.15)
 
 
+def _bundle(away_x: FloatArray, away_y: FloatArray, strand: float) -> FloatArray:
+    """Return how far each point is from the middle of its wire: 0 in the middle, 1 on its outline."""
+    row = np.floor(away_y / (1.75 * strand))
+    offset = (away_x / (2 * strand) + 0.5 * (row % 2)) % 1 - 0.5
+    return as_field(np.hypot(offset * 2 * strand, away_y - (row + 0.5) * 1.75 * strand) / strand)
+
+
 def _any_cable(rng: np.random.Generator) -> Blank:
     x, y = _coordinates()
-    radius = np.hypot(x, y)
-    outline = radius - 0.92
+    outline = as_field(np.hypot(x, y) - 0.92)
+    inner = 0.92 - rng.uniform(0.05, 0.12)  # radius inside the jacket
+    filler = smoothstep((inner - 0.92 - outline) / 0.02)
+    relief, tint = _rounded(outline, 0.03, 0.02), 1 - filler * rng.uniform(0.2, 0.7)
     n_cores = int(rng.choice([1, 2, 3, 3, 4, 7]))
-    jacket = rng.uniform(0.05, 0.12)
-    relief, tint = _rounded(outline, 0.03, 0.02), np.ones_like(x)
-    filler = smoothstep((0.92 - jacket - radius) / 0.02)
-    tint = tint * (1 - filler * rng.uniform(0.2, 0.7))
-    inner = 0.92 - jacket
     # Circles of one size in a circle: how large they may be (the packing is known for these numbers).
     share = {1: 0.9, 2: 0.49, 3: 0.46, 4: 0.41, 7: 0.33}[n_cores]
-    core_radius, ring_radius = inner * share, inner * (0 if n_cores == 1 else 1 - share)
+    core_radius = inner * share
     bent = [0.015 * noise(rng, SIDE, SIDE, 25, 25) for _ in range(2)]  # strands do not lie in exact rows
-    strand = core_radius * rng.uniform(0.09, 0.22)
-    copper = rng.uniform(1.2, 2.2)
+    strand, copper = core_radius * rng.uniform(0.09, 0.22), rng.uniform(1.2, 2.2)
     for core in range(n_cores):
-        turn, ring_at = (core * math.tau / (n_cores - (n_cores == 7)), ring_radius if core or n_cores < 7 else 0.0)
-        away_x, away_y = x - ring_at * math.cos(turn) + bent[0], y - ring_at * math.sin(turn) + bent[1]
-        away = np.hypot(away_x - 0.7 * bent[0], away_y - 0.7 * bent[1])
-        sleeve = smoothstep((core_radius - away) / 0.02)
-        tint = tint * (1 - sleeve) + rng.uniform(0.5, 1.6) * sleeve
-        relief = relief + 0.02 * sleeve
-        bare = 0.72 * core_radius
-        bundle = smoothstep((bare - away) / 0.02)
-        row = np.floor(away_y / (1.75 * strand))
-        offset = (away_x / (2 * strand) + 0.5 * (row % 2)) % 1 - 0.5
-        wire = np.hypot(offset * 2 * strand, away_y - (row + 0.5) * 1.75 * strand) / strand
+        in_the_middle = n_cores == 1 or (n_cores == 7 and core == 0)
+        reach, turn = 0 if in_the_middle else inner * (1 - share), core * math.tau / (6 if n_cores == 7 else n_cores)
+        away_x, away_y = x - reach * math.cos(turn), y - reach * math.sin(turn)
+        away = np.hypot(away_x + 0.3 * bent[0], away_y + 0.3 * bent[1])
+        wire = _bundle(away_x + bent[0], away_y + bent[1], strand)
+        sleeve, bare = smoothstep((core_radius - away) / 0.02), smoothstep((0.72 * core_radius - away) / 0.02)
+        shine = copper * (0.25 + 0.75 * smoothstep((1 - wire) / 0.2))
+        tint = tint + (rng.uniform(0.5, 1.6) - tint) * sleeve
+        tint = tint + (shine - tint) * bare
         dome = np.sqrt(np.maximum(1 - wire**2, 0))
-        tint = tint * (1 - bundle) + copper * (0.25 + 0.75 * smoothstep((1 - wire) / 0.2)) * bundle
-        relief = relief + bundle * (strand * 0.7 * dome - 0.02)
-    return Blank(as_field(outline), as_field(relief), as_field(tint))
+        relief = as_field(relief + 0.02 * sleeve + bare * (strand * 0.7 * dome - 0.02))
+    return Blank(outline, relief, as_field(tint))
 
 
 def cable(rng: np.random.Generator) -> Surface:
@@ -420,11 +428,11 @@ def cable(rng: np.random.Generator) -> Surface:
 def _any_kernel(rng: np.random.Generator) -> Blank:
     x, y = _coordinates()
     angle = np.arctan2(y, x)
-    bulge = 1 + sum(
-        rng.normal(0, 0.08) / wave * np.cos(wave * (angle - rng.uniform(0, math.tau))) for wave in range(1, 5)
-    )
+    bulge = np.ones_like(x)
+    for wave in range(1, 5):
+        bulge += rng.normal(0, 0.08) / wave * np.cos(wave * (angle - rng.uniform(0, math.tau)))
     slim = rng.uniform(0.5, 1)
-    radius = np.hypot(x, y / slim) / (0.85 * as_field(bulge) / float(np.max(bulge)))
+    radius = np.hypot(x, y / slim) / (0.85 * bulge / float(bulge.max()))
     outline = (radius - 1) * 0.85 * slim
     relief = rng.uniform(0.2, 0.7) * np.sqrt(np.maximum(1 - radius**2, 0)) ** rng.uniform(0.7, 1.4)
     stripes = noise(rng, 64, 512, 3, 60)[0]

@@ -59,7 +59,7 @@ def _drawn_shapes(sheet: _Sheet, rng: np.random.Generator, height: int, width: i
 
 def _bare_sheet(sheet: _Sheet, rng: np.random.Generator, height: int, width: int) -> FloatArray:
     strokes = noise(rng, height, width, 150, 1.2, sheet.lattice.angle)
-    return sheet.tone * (1 + sheet.brushing * strokes + 0.03 * grain(rng, height, width, 60, 0.6))
+    return as_field(sheet.tone * (1 + sheet.brushing * strokes + 0.03 * grain(rng, height, width, 60, 0.6)))
 
 
 def _perforated_sheet(
@@ -96,7 +96,7 @@ def _any_sheet(rng: np.random.Generator, kinds: tuple[str, ...], share: tuple[fl
 def perforated_sheet(rng: np.random.Generator) -> Surface:
     """Draw a kind of perforated sheet: round, square, slotted or other holes, dark or lit from behind."""
     sheet = _any_sheet(rng, ("disc", "disc", "box", "slot", "hexagon", "cross"), (0.4, 0.85))
-    behind = float(rng.choice([0.02, 0.06, 0.2, 0.95]))
+    behind = float(rng.choice([0.02, 0.06, 0.2, 0.85]))
     return Surface(partial(_perforated_sheet, sheet, behind, log_uniform(rng, 0.5, 2.5)), any_camera(rng))
 
 
@@ -394,7 +394,7 @@ def _circuit(rng: np.random.Generator) -> FloatArray:
     for _ in range(int(rng.integers(0, 16))):
         x, y = rng.integers(4, 124, 2)
         cv2.rectangle(art, (x - 3, y - 3), (x + 3, y + 3), rng.uniform(150, 255), cv2.FILLED)
-    return as_field(art) / 255
+    return as_field(art / np.float32(255))
 
 
 def _ornament(rng: np.random.Generator) -> FloatArray:

@@ -162,7 +162,7 @@ def _page(rng: np.random.Generator) -> FloatArray:
         put_text(plate, words, left=int(rng.integers(8, 40)), foot=int(foot), size=size, weight=weight)
         if rng.random() < 0.2:
             size, weight = rng.uniform(0.5, 1.8), int(rng.integers(1, 5))
-    return as_field(plate) / 255
+    return as_field(plate / np.float32(255))
 
 
 def _dial(rng: np.random.Generator) -> FloatArray:
@@ -184,7 +184,7 @@ def _dial(rng: np.random.Generator) -> FloatArray:
         if tick % every == 0:
             put_text(plate, str(tick), left=int(number_at[0]), foot=int(number_at[1]), size=0.7, weight=2)
     put_text(plate, _word(rng, 4), left=200, foot=350, size=1.1, weight=3)
-    return as_field(plate) / 255
+    return as_field(plate / np.float32(255))
 
 
 def print_on_material(rng: np.random.Generator) -> Surface:

@@ -61,12 +61,12 @@ def _steps(waves: FloatArray) -> FloatArray:
 
 MARGINALS: dict[str, Callable[[FloatArray], FloatArray]] = {
     "even": lambda waves: waves,
-    "ridged": lambda waves: 1 - 1.6 * np.abs(waves),  # bright crests
-    "folded": lambda waves: 1.6 * np.abs(waves) - 1,  # dark valleys
+    "ridged": lambda waves: as_field(1 - 1.6 * np.abs(waves)),  # bright crests
+    "folded": lambda waves: as_field(1.6 * np.abs(waves) - 1),  # dark valleys
     "spotted": lambda waves: 3 * smoothstep((waves - 1.0) / 0.6) - 0.5,  # rare islands
     "two-toned": lambda waves: 2 * smoothstep(waves / 0.5 + 0.5) - 1,
     "stepped": _steps,
-    "skewed": lambda waves: np.exp(0.7 * waves) - 1.3,
+    "skewed": lambda waves: as_field(np.exp(0.7 * waves) - 1.3),
 }
 
 

@@ -39,7 +39,7 @@ def scattered_fibres(
     levels = np.clip(rng.normal(128, 50, n_fibres), 0, 255).tolist()
     for path, level in zip(np.round(paths * 16).astype(np.int32), levels, strict=True):
         cv2.polylines(canvas, [path], False, level, 1, cv2.LINE_AA, shift=4)
-    return as_field(canvas) / 128 - 1
+    return as_field(canvas / np.float32(128) - 1)
 
 
 def round_pores(rng: np.random.Generator, height: int, width: int, share: float, largest_px: float) -> FloatArray:
@@ -52,4 +52,4 @@ def round_pores(rng: np.random.Generator, height: int, width: int, share: float,
     for (x, y), radius in zip(at.round().astype(int).tolist(), radii[:n_pores], strict=True):
         axes = (round(radius * fine), round(radius * fine * rng.uniform(0.7, 1)))
         cv2.ellipse(canvas, (x, y), axes, rng.uniform(0, 180), 0, 360, 255, cv2.FILLED)
-    return as_field(cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)) / 255
+    return as_field(cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA) / np.float32(255))

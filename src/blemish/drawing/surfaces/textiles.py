@@ -175,7 +175,7 @@ def cloth(rng: np.random.Generator) -> Surface:
         fuzz=log_uniform(rng, 0.03, 0.2),
         light=any_light(rng),
         stripes=(_dyes(rng), _dyes(rng)),
-        behind=float(rng.choice([0.02, 0.95])) if open_weave else 0.0,
+        behind=float(rng.choice([0.02, 0.8])) if open_weave else 0.0,
         gloss=rng.uniform(0, 0.4),
     )
     return Surface(partial(_woven_cloth, weave), any_camera(rng))
