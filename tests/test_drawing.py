@@ -7,11 +7,23 @@ import numpy as np
 import pytest
 
 from blemish.drawing import FLAWS, SURFACES, draw_surface
-from blemish.drawing.fields import Light, noise, shade
+from blemish.drawing.fields import Camera, Light, Spectrum, cells, coloured_noise, noise, photograph, shade, shadowed
 from blemish.drawing.flaws import FAINTEST, VISIBLE, find_part
 from blemish.results import FloatArray
 
 SIZES = [(64, 64), (96, 160), (160, 96)]
+# Even, striped, woven, rough, printed; a part in its fixture, a loose one, many small ones.
+TYPICAL = [
+    "brushed_metal",
+    "woven_fabric",
+    "leather",
+    "cast_part",
+    "printed_label",
+    "rolled_metal",
+    "tiles",
+    "kernel",
+    "pads",
+]
 
 
 def drawn(family: str, kind_seed: int = 0, image_seed: int = 0, height: int = 64, width: int = 64) -> FloatArray:
@@ -30,6 +42,7 @@ def statistics(image: FloatArray) -> FloatArray:
 
 def test_the_promised_families_are_there() -> None:
     assert {"brushed_metal", "woven_fabric", "cast_part"} < set(SURFACES)
+    assert len(SURFACES) >= 50
 
 
 @pytest.mark.parametrize("family", SURFACES)
@@ -43,6 +56,11 @@ def test_an_image_is_float32_of_the_size_asked_for_in_0_to_1(family: str, height
 
 
 @pytest.mark.parametrize("family", SURFACES)
+def test_a_large_image_can_be_drawn(family: str) -> None:
+    assert drawn(family, height=1024, width=700).shape == (1024, 700)
+
+
+@pytest.mark.parametrize("family", SURFACES)
 def test_the_same_seeds_draw_the_same_image(family: str) -> None:
     np.testing.assert_array_equal(drawn(family, 3, 4), drawn(family, 3, 4))
 
@@ -50,6 +68,12 @@ def test_the_same_seeds_draw_the_same_image(family: str) -> None:
 @pytest.mark.parametrize("family", SURFACES)
 def test_images_of_one_kind_differ(family: str) -> None:
     assert np.abs(drawn(family, 3, 4) - drawn(family, 3, 5)).mean() > 0.005
+
+
+@pytest.mark.parametrize("family", SURFACES)
+def test_kinds_of_one_family_differ(family: str) -> None:
+    one, other = (statistics(drawn(family, kind, 0, 96, 96)) for kind in (1, 2))
+    assert np.abs(one - other).max() > 0.005
 
 
 @pytest.mark.parametrize("family", SURFACES)
@@ -81,9 +105,10 @@ def test_parts_and_prints_stay_in_place(family: str) -> None:
 
 def test_the_promised_defects_are_there() -> None:
     assert {"scratch", "stain", "dent", "crack"} < set(FLAWS)
+    assert len(FLAWS) >= 25
 
 
-@pytest.mark.parametrize("family", SURFACES)
+@pytest.mark.parametrize("family", TYPICAL)
 @pytest.mark.parametrize("flaw", FLAWS)
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_a_defect_has_a_mask_outside_of_which_nothing_can_be_seen(
@@ -115,6 +140,12 @@ def test_a_defect_fits_on_a_tiny_image(flaw: str) -> None:
     for seed in range(8):
         _, mask = FLAWS[flaw](np.full((8, 12), 0.5, np.float32), np.random.default_rng(seed))
         assert mask.any()
+
+
+@pytest.mark.parametrize("flaw", FLAWS)
+def test_most_defects_leave_most_of_the_image_as_it_is(flaw: str) -> None:
+    shares = [FLAWS[flaw](drawn(family), np.random.default_rng(seed))[1].mean() for seed, family in enumerate(TYPICAL)]
+    assert np.median(shares) < 0.25
 
 
 @pytest.mark.parametrize("flaw", FLAWS)
@@ -198,3 +229,50 @@ def test_a_slope_that_faces_the_light_is_brighter() -> None:
     from_left = shade(ramp, Light(azimuth=np.pi, elevation=0.7), gloss=0)
     from_right = shade(ramp, Light(azimuth=0.0, elevation=0.7), gloss=0)
     assert from_left[8, 8] > 1 > from_right[8, 8]
+
+
+def test_coloured_noise_has_mean_0_and_deviation_1() -> None:
+    rng = np.random.default_rng(0)
+    spectrum = Spectrum(slope=1.0, shortest_px=3, longest_px=24, stretch=2.0, angle=0.4)
+    fields = np.stack([coloured_noise(rng, 96, 128, spectrum) for _ in range(12)])
+    assert fields.shape == (12, 96, 128)
+    assert abs(fields.mean()) < 0.1
+    assert 0.85 < fields.std() < 1.15
+
+
+def test_waves_stay_within_their_band() -> None:
+    field = coloured_noise(np.random.default_rng(0), 128, 128, Spectrum(slope=0, shortest_px=8, longest_px=16))
+    power = np.abs(np.fft.rfft2(field)) ** 2
+    frequency = np.hypot(np.fft.fftfreq(128)[:, None], np.fft.rfftfreq(128)[None])
+    assert power[(frequency > 1 / 20) & (frequency < 1 / 6)].sum() > 0.85 * power.sum()
+
+
+def test_cells_have_borders_where_their_numbers_change() -> None:
+    number, border_px = cells(np.random.default_rng(0), 64, 64, cell_px=12)
+    changes = number[:, :-1] != number[:, 1:]
+    assert 10 < len(np.unique(number)) < 80
+    assert (border_px[:, :-1][changes] == 0).all()
+    assert border_px.max() > 3
+
+
+def test_a_wall_casts_its_shadow_away_from_the_lamp() -> None:
+    relief = np.zeros((32, 32), np.float32)
+    relief[:, 15:17] = 6
+    light = shadowed(relief, Light(azimuth=np.pi, elevation=np.pi / 4))  # from the left, at 45 degrees
+    assert light[16, 19] < 0.5
+    np.testing.assert_allclose(light[:, :12], 1)
+    np.testing.assert_allclose(light[:, 27:], 1)
+
+
+def test_a_flat_surface_has_no_shadows() -> None:
+    np.testing.assert_array_equal(shadowed(np.full((8, 8), 3, np.float32), Light(1.0, 0.3)), 1)
+
+
+def test_compression_changes_detail_and_keeps_brightness() -> None:
+    scene = np.full((64, 64), 0.5, np.float32) + 0.1 * noise(np.random.default_rng(0), 64, 64, 2, 2)
+    still = {"blur_px": 0.5, "noise": 0.0, "vignette": 0.0, "unevenness": 0.0, "exposure_spread": 0.0}
+    stored, lost = (
+        photograph(scene, Camera(**still, jpeg_quality=quality), np.random.default_rng(0)) for quality in (None, 20)
+    )
+    assert np.abs(stored - lost).max() > 0.01
+    assert abs(float(stored.mean() - lost.mean())) < 0.01

@@ -86,7 +86,7 @@ def missing_print(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArr
 def bulge(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Raise a blister: a smooth dome, bright towards the lamp, sometimes with a highlight."""
     part = find_part(image)
-    radius_px = rng.uniform(0.03, 0.12) * min(image.shape)
+    radius_px = max(rng.uniform(0.03, 0.12) * min(image.shape), 1.5)
     distance = blob(image, rng, place(part, rng), radius_px, ragged=0.12)
     height_px = log_uniform(rng, 0.06, 0.45) * radius_px
     relief = blur(height_px * np.sqrt(np.maximum(1 - np.minimum(distance, 1) ** 2, 0)), max(0.1 * radius_px, 0.5))

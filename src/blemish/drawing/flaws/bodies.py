@@ -17,6 +17,7 @@ from blemish.drawing.fields import (
     noise,
     shade,
     smoothstep,
+    turned_grid,
 )
 from blemish.drawing.flaws.canvas import FINENESS, blob, covered, draw_line, fine_canvas, walk
 from blemish.drawing.flaws.contract import (
@@ -115,9 +116,10 @@ def dust(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArr
 def drops(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Sprinkle drops of water or oil: each a lens that bends the texture, with a dark rim and a highlight."""
     part, px = find_part(image), unit_px(image)
+    height, width = image.shape
     row, column = place(part, rng)
-    rows, columns = (as_field(axis) for axis in np.indices(image.shape))
-    at_x, at_y, relief = as_field(columns), as_field(rows), np.zeros_like(image)
+    columns, rows = turned_grid(height, width, 0, (0, 0))
+    at_x, at_y, relief = columns, rows, np.zeros_like(image)
     spread_px = rng.uniform(4, 30) * px
     for drop in range(int(rng.integers(1, 9))):
         y, x = np.array([row, column]) + rng.normal(0, spread_px, 2) * (drop > 0)

@@ -102,7 +102,7 @@ def _without(image: FloatArray, element: FloatArray, rng: np.random.Generator) -
     around = cv2.dilate(covers, np.ones((7, 7), np.uint8)) > covers
     roughness = float((image - blur(image, 1.5))[around].std()) if around.any() else 0.01
     grainy = filled + roughness * noise(rng, height, width, 2, 2)
-    return image + element * (grainy - image)
+    return as_field(image + element * (grainy - image))
 
 
 def _moved(

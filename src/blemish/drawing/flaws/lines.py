@@ -200,7 +200,7 @@ def broken_thread(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArr
             draw_line(fray, walk((end[1], end[0]), curl, 1.5 * px), np.full(n_pieces, rng.uniform(0.3, 0.8) * px))
     gap, fibres = covered(canvas), covered(fray)
     strength = log_uniform(rng, 0.2, 0.9)
-    below = image * (1 - strength * gap)
+    below = image - brightness(image) * strength * gap
     bright = float(np.quantile(image, 0.9))
     return inflict(image, below + 0.8 * strength * fibres * (bright - below) - image, part, bridge_px=3)
 

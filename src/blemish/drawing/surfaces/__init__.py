@@ -9,7 +9,7 @@ A family is wide: of two kinds one may be fine and bright, the other coarse, dar
 
 from __future__ import annotations
 
-from blemish.drawing.surfaces import items, metal, natural, parts, patterns, prints, stochastic, textiles
+from blemish.drawing.surfaces import items, metal, natural, parts, patterns, prints, seams, stochastic, textiles
 from blemish.drawing.surfaces.castings import cast_part
 from blemish.drawing.surfaces.kind import Family, Surface, draw_surface
 
@@ -64,6 +64,9 @@ _FAMILIES: tuple[Family, ...] = (
     stochastic.patchwork,
     stochastic.grained_order,
     prints.print_on_material,
+    seams.sheet_edge,
+    seams.weld_seam,
+    seams.sewn_seam,
     items.pads,
     items.pills,
     items.fasteners,

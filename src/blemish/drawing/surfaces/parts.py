@@ -28,6 +28,7 @@ from blemish.drawing.fields import (
 )
 from blemish.drawing.surfaces.backdrops import any_backdrop, contrasting_tone, laid_on
 from blemish.drawing.surfaces.kind import (
+    Family,
     Finish,
     Scene,
     Surface,
@@ -36,7 +37,10 @@ from blemish.drawing.surfaces.kind import (
     lit,
 )
 from blemish.drawing.surfaces.lettering import lettering
+from blemish.drawing.surfaces.metal import blasted_metal, brushed_metal, cast_skin, scaled_metal
+from blemish.drawing.surfaces.natural import concrete, moulded_grain, pressed_board, wood
 from blemish.drawing.surfaces.shapes import any_shape, distance_to_shape
+from blemish.drawing.surfaces.textiles import cloth, felt
 from blemish.results import FloatArray
 
 SIDE = 320  # pixels a side of a blank
@@ -68,6 +72,7 @@ class _Part:
     stand: _Stand
     tone: float
     ground: Scene
+    material: Scene | None  # what gives the body its texture; None is plain
     rough_px: float  # height of the grains of the skin
     rough_size_px: float
     mottle: float  # contrast of the clouds on the skin
@@ -105,7 +110,11 @@ def _laid_part(part: _Part, rng: np.random.Generator, height: int, width: int) -
     skin = part.rough_px * grain(rng, height, width, part.rough_size_px, 0.8)
     clouds = 1 + part.mottle * grain(rng, height, width, 48, 0.7)
     strokes = 1 + part.brushing * noise(rng, height, width, 120, 1.2, heading)
-    body = lit(part.tone * placed.tint * clouds * strokes, placed.relief + skin, part.finish, rng)
+    tone = part.tone * placed.tint * clouds * strokes
+    if part.material is not None:
+        texture = part.material(rng, height, width)
+        tone = tone * texture / max(float(texture.mean()), 0.02)
+    body = lit(np.minimum(tone, 1.2), placed.relief + skin, part.finish, rng)
     thickness_px = part.thickness * min(height, width) / 2
     return laid_on(ground, body, solid, part.finish.light, thickness_px)
 
@@ -125,14 +134,24 @@ def _any_part(
     loose: float = 0.35,
     glossy: float = 0.6,
     tone: float | None = None,
+    textured: float = 0.35,
 ) -> Surface:
-    """Draw everything about a part but its geometry; its brightness too, unless it has one."""
+    """Draw everything about a part but its geometry: how it lies and on what, its material, light and camera.
+
+    Args:
+        size: of the part as a share of the image, from and to.
+        loose: probability that parts of this kind lie turned at random.
+        glossy: probability of a glossy finish.
+        tone: brightness of its body; None is any that can be told from the ground.
+        textured: probability that its body shows the texture of a material.
+    """
     ground, ground_tone = any_backdrop(rng)
     part = _Part(
         blank=blank,
         stand=_any_stand(rng, size, loose),
         tone=contrasting_tone(rng, ground_tone) if tone is None else tone,
         ground=ground,
+        material=_BODIES[rng.integers(len(_BODIES))](rng).scene if rng.random() < textured else None,
         rough_px=log_uniform(rng, 0.01, 0.3),
         rough_size_px=log_uniform(rng, 3, 12),
         mottle=log_uniform(rng, 0.01, 0.08),
@@ -155,6 +174,9 @@ def _distance_to_mask(inside: NDArray[np.bool_]) -> FloatArray:
     inner, outer = (cv2.distanceTransform(side, cv2.DIST_L2, 5)[1:-1, 1:-1] for side in (solid, 1 - solid))
     return blur(as_field(outer) - as_field(inner), 1.2) * (2 * REACH / SIDE)
 
+
+_BODIES: tuple[Family, ...] = (cast_skin, blasted_metal, brushed_metal, scaled_metal, wood, moulded_grain, concrete,
+                               pressed_board, cloth, felt)  # fmt: skip
 
 # Plates ---------------------------------------------------------------------------------------------------------------
 
@@ -357,7 +379,7 @@ def _any_package(rng: np.random.Generator) -> Blank:
 
 def chip_package(rng: np.random.Generator) -> Surface:
     """Draw a kind of electronic package on its board: dark body, bright leads on two or four sides, print."""
-    return _any_part(rng, _any_package(rng), size=(0.75, 1.1), loose=0.15, tone=rng.uniform(0.06, 0.25))
+    return _any_part(rng, _any_package(rng), size=(0.75, 1.1), loose=0.15, tone=rng.uniform(0.06, 0.25), textured=0)
 
 
 def _any_connector(rng: np.random.Generator) -> Blank:
@@ -400,8 +422,8 @@ def _any_cable(rng: np.random.Generator) -> Blank:
     # Circles of one size in a circle: how large they may be (the packing is known for these numbers).
     share = {1: 0.9, 2: 0.49, 3: 0.46, 4: 0.41, 7: 0.33}[n_cores]
     core_radius = inner * share
-    bent = [0.015 * noise(rng, SIDE, SIDE, 25, 25) for _ in range(2)]  # strands do not lie in exact rows
     strand, copper = core_radius * rng.uniform(0.09, 0.22), rng.uniform(1.2, 2.2)
+    bent = [0.2 * strand * noise(rng, SIDE, SIDE, 25, 25) for _ in range(2)]  # strands do not lie in exact rows
     for core in range(n_cores):
         in_the_middle = n_cores == 1 or (n_cores == 7 and core == 0)
         reach, turn = 0 if in_the_middle else inner * (1 - share), core * math.tau / (6 if n_cores == 7 else n_cores)

@@ -121,6 +121,11 @@ def _woven_cloth(weave: _Weave, rng: np.random.Generator, height: int, width: in
     return as_field(cloth + (weave.behind - cloth) * gap)
 
 
+def _exposed_cloth(weave: _Weave, rng: np.random.Generator, height: int, width: int) -> FloatArray:
+    """Draw the cloth so that its brightest threads stay below white."""
+    return rolled_off(_woven_cloth(weave, rng, height, width))
+
+
 def woven_fabric(rng: np.random.Generator) -> Surface:
     """Draw a kind of woven cloth: threads that go over and under each other, made of twisted fibres."""
     pitch_px = rng.uniform(6, 13)
@@ -178,7 +183,7 @@ def cloth(rng: np.random.Generator) -> Surface:
         behind=float(rng.choice([0.02, 0.8])) if open_weave else 0.0,
         gloss=rng.uniform(0, 0.4),
     )
-    return Surface(partial(_woven_cloth, weave), any_camera(rng))
+    return Surface(partial(_exposed_cloth, weave), any_camera(rng))
 
 
 def carbon_fibre(rng: np.random.Generator) -> Surface:
@@ -196,7 +201,7 @@ def carbon_fibre(rng: np.random.Generator) -> Surface:
         gloss=rng.uniform(0.1, 0.6),
         loft=log_uniform(rng, 0.05, 0.4),
     )
-    return Surface(partial(_woven_cloth, weave), any_camera(rng))
+    return Surface(partial(_exposed_cloth, weave), any_camera(rng))
 
 
 # Knits ----------------------------------------------------------------------------------------------------------------
