@@ -20,7 +20,7 @@ from blemish.images import write_image
 from blemish.results import FloatArray
 
 _LEVELS: Final = 63  # grey levels of a sheet: what the eye takes in at this size, at two thirds of the bytes
-_GOOD_TO_SHOW_FLAWS: Final = ("brushed_metal", "cloth", "leather", "lacquer", "plate", "print_on_material")
+_GOOD_TO_SHOW_FLAWS: Final = ("brushed_metal", "cloth", "moulded_grain", "rolled_metal", "cast_part", "printed_label")
 
 
 def surfaces_sheet(n_rows: int = 10, n_columns: int = 10, side_px: int = 96, seed: int = 0) -> FloatArray:
@@ -40,7 +40,10 @@ def surfaces_sheet(n_rows: int = 10, n_columns: int = 10, side_px: int = 96, see
 
 
 def flaws_sheet(side_px: int = 88, seed: int = 0) -> FloatArray:
-    """Draw every flaw on several surfaces, with its name and an outline around its mask; two blocks side by side."""
+    """Draw every flaw on several surfaces, with its name and an outline around its mask; two blocks side by side.
+
+    Each is seen from near: the picture is cut around the flaw.
+    """
     rows = [_flaw_row(name, side_px, seed) for name in FLAWS]
     half = (len(rows) + 1) // 2
     rows += [np.zeros_like(rows[0])] * (2 * half - len(rows))
@@ -54,18 +57,23 @@ def _flaw_row(name: str, side_px: int, seed: int) -> FloatArray:
     pictures = [as_field(label / np.float32(255))]
     for column, family in enumerate(_GOOD_TO_SHOW_FLAWS):
         rng = np.random.default_rng([seed, column])
-        good = draw_surface(SURFACES[family](rng), rng, 2 * side_px, 2 * side_px)
+        good = draw_surface(SURFACES[family](rng), rng, 256, 256)
         flawed, mask = FLAWS[name](good, np.random.default_rng([seed, column, *name.encode()]))
-        pictures.append(_outlined(_small(flawed, side_px), mask))
+        pictures.append(_from_near(flawed, mask, side_px))
     return np.hstack(pictures)
 
 
-def _outlined(picture: FloatArray, mask: NDArray[np.bool_]) -> FloatArray:
-    """Draw a white line around the mask, beside the flaw and not over it; the picture stays below white."""
-    around = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9), np.uint8))
-    small = cv2.resize(around, picture.shape[::-1], interpolation=cv2.INTER_AREA)
-    outline = cv2.morphologyEx(small, cv2.MORPH_GRADIENT, np.ones((2, 2), np.uint8))
-    return as_field(np.where(outline > 0, 1, 0.85 * picture))
+def _from_near(picture: FloatArray, mask: NDArray[np.bool_], side_px: int) -> FloatArray:
+    """Cut the picture around the mask, with a white line beside the flaw, not over it; the rest stays below white."""
+    left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    side = int(np.clip(1.5 * max(width, height), side_px, min(picture.shape)))
+    row = int(np.clip(top + (height - side) // 2, 0, picture.shape[0] - side))
+    column = int(np.clip(left + (width - side) // 2, 0, picture.shape[1] - side))
+    seen = np.s_[row : row + side, column : column + side]
+    around = cv2.dilate(mask[seen].astype(np.uint8), np.ones((9, 9), np.uint8))
+    fitted = cv2.resize(around, (side_px, side_px), interpolation=cv2.INTER_NEAREST)
+    outline = fitted - cv2.erode(fitted, np.ones((3, 3), np.uint8))
+    return as_field(np.where(outline > 0, 1, 0.85 * _small(picture[seen], side_px)))
 
 
 def _small(picture: FloatArray, side_px: int) -> FloatArray:

@@ -9,7 +9,18 @@ A family is wide: of two kinds one may be fine and bright, the other coarse, dar
 
 from __future__ import annotations
 
-from blemish.drawing.surfaces import items, metal, natural, parts, patterns, prints, seams, stochastic, textiles
+from blemish.drawing.surfaces import (
+    circuits,
+    items,
+    metal,
+    natural,
+    parts,
+    patterns,
+    prints,
+    seams,
+    stochastic,
+    textiles,
+)
 from blemish.drawing.surfaces.castings import cast_part
 from blemish.drawing.surfaces.kind import Family, Surface, draw_surface
 
@@ -67,13 +78,17 @@ _FAMILIES: tuple[Family, ...] = (
     seams.sheet_edge,
     seams.weld_seam,
     seams.sewn_seam,
+    seams.zip_fastener,
     items.pads,
     items.pills,
     items.fasteners,
+    items.brush,
     parts.plate,
     parts.ring,
     parts.turning,
+    parts.part_group,
     parts.chip_package,
+    circuits.circuit_board,
     parts.connector,
     parts.cable,
     parts.kernel,

@@ -13,6 +13,7 @@ from blemish.drawing.fields import (
     as_field,
     grain,
     log_uniform,
+    noise,
     smoothstep,
 )
 from blemish.drawing.surfaces.backdrops import any_backdrop, laid_on
@@ -24,7 +25,7 @@ from blemish.drawing.surfaces.kind import (
     any_finish,
     lit,
 )
-from blemish.drawing.surfaces.lattice import Lattice, unit_cells
+from blemish.drawing.surfaces.lattice import Lattice, any_lattice, unit_cells
 from blemish.drawing.surfaces.shapes import Shape, any_shape, distance_to_shape
 from blemish.results import FloatArray
 
@@ -163,3 +164,46 @@ def fasteners(rng: np.random.Generator) -> Surface:
         melange=log_uniform(rng, 0.01, 0.08),
     )
     return _any_tray(rng, replace(item, shape=replace(item.shape, slimness=1.0)), pitch_px, loose=0.45)
+
+
+# Brushes --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Brush:
+    lattice: Lattice
+    tuft: float  # radius of a tuft as a share of the pitch
+    tones: tuple[float, float]  # of the filaments, of the base
+    filament_px: float
+    splay: float  # how far tufts lean away from their places, as a share of the pitch
+    dyes: tuple[float, ...]  # of the rows, that repeat
+    finish: Finish
+
+
+def _tufted_brush(brush: _Brush, rng: np.random.Generator, height: int, width: int) -> FloatArray:
+    cell = unit_cells(brush.lattice, rng, height, width)
+    pitch_px = min(brush.lattice.pitch_px)
+    ragged = 0.08 * noise(rng, height, width, 0.2 * pitch_px, 0.2 * pitch_px)
+    radius = np.hypot(cell.x, cell.y) / (brush.tuft * pitch_px) + ragged
+    tuft = smoothstep((1 - radius) / 0.12 + 0.5)
+    ends = smoothstep(0.5 + 0.8 * noise(rng, height, width, brush.filament_px, brush.filament_px))
+    dye = np.array(brush.dyes, np.float32)[cell.row % len(brush.dyes)]
+    bright = brush.tones[0] * dye * (0.35 + 0.65 * ends) * (1 - 0.45 * np.clip(radius, 0, 1) ** 3)
+    base = brush.tones[1] * (1 + 0.04 * grain(rng, height, width, 24, 0.7)) * (0.55 + 0.45 * smoothstep(radius - 1))
+    relief = pitch_px * brush.splay * tuft * (1 - 0.5 * np.clip(radius, 0, 1) ** 2) + 0.5 * tuft * ends
+    return lit(base + (bright - base) * tuft, relief, brush.finish, rng)
+
+
+def brush(rng: np.random.Generator) -> Surface:
+    """Draw a kind of brush, seen from its bristles: tufts of filaments in rows, of one colour or several."""
+    lattice = any_lattice(rng, 14, 70)
+    kind = _Brush(
+        lattice=replace(lattice, jitter=max(lattice.jitter, 0.01)),
+        tuft=rng.uniform(0.3, 0.48),
+        tones=(rng.uniform(0.3, 0.85), log_uniform(rng, 0.05, 0.7)),
+        filament_px=log_uniform(rng, 1.5, 4),
+        splay=rng.uniform(0.05, 0.3),
+        dyes=tuple(rng.uniform(0.4, 1.1, int(rng.integers(1, 4)))),
+        finish=any_finish(rng, hollow_px=0.2 * min(lattice.pitch_px), glossy=0.4),
+    )
+    return Surface(partial(_tufted_brush, kind), any_camera(rng))

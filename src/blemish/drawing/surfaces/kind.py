@@ -84,7 +84,7 @@ def any_camera(rng: np.random.Generator) -> Camera:
         vignette=rng.uniform(0, 0.3),
         unevenness=rng.uniform(0, 0.1),
         exposure_spread=rng.uniform(0.005, 0.05),
-        gamma=log_uniform(rng, 0.75, 1.3),
+        gamma=log_uniform(rng, 0.55, 1.15),
         jpeg_quality=int(rng.integers(40, 96)) if rng.random() < 0.4 else None,
     )
 

@@ -8,7 +8,7 @@ border.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 
@@ -103,10 +103,9 @@ def _placed(blank: Blank, stand: _Stand, rng: np.random.Generator, height: int, 
     return Blank(look_up(blank.outline) * unit_px, look_up(blank.relief) * unit_px, look_up(blank.tint)), heading
 
 
-def _laid_part(part: _Part, rng: np.random.Generator, height: int, width: int) -> FloatArray:
+def _body_and_solid(part: _Part, rng: np.random.Generator, height: int, width: int) -> tuple[FloatArray, FloatArray]:
+    """Return the lit part (H, W) as one image shows it, and the share of each pixel that it covers."""
     placed, heading = _placed(part.blank, part.stand, rng, height, width)
-    ground = part.ground(rng, height, width)
-    solid = np.clip(0.5 - placed.outline, 0, 1)
     skin = part.rough_px * grain(rng, height, width, part.rough_size_px, 0.8)
     clouds = 1 + part.mottle * grain(rng, height, width, 48, 0.7)
     strokes = 1 + part.brushing * noise(rng, height, width, 120, 1.2, heading)
@@ -115,8 +114,13 @@ def _laid_part(part: _Part, rng: np.random.Generator, height: int, width: int) -
         texture = part.material(rng, height, width)
         tone = tone * texture / max(float(texture.mean()), 0.02)
     body = lit(np.minimum(tone, 1.2), placed.relief + skin, part.finish, rng)
-    thickness_px = part.thickness * min(height, width) / 2
-    return laid_on(ground, body, solid, part.finish.light, thickness_px)
+    return body, as_field(np.clip(0.5 - placed.outline, 0, 1))
+
+
+def _laid_part(part: _Part, rng: np.random.Generator, height: int, width: int) -> FloatArray:
+    ground = part.ground(rng, height, width)
+    body, solid = _body_and_solid(part, rng, height, width)
+    return laid_on(ground, body, solid, part.finish.light, part.thickness * min(height, width) / 2)
 
 
 def _any_stand(rng: np.random.Generator, size: tuple[float, float], loose: float) -> _Stand:
@@ -127,7 +131,7 @@ def _any_stand(rng: np.random.Generator, size: tuple[float, float], loose: float
     return _Stand(log_uniform(rng, 0.003, 0.03), log_uniform(rng, 0.003, 0.05), heading, rng.uniform(*size))
 
 
-def _any_part(
+def _drawn_part(
     rng: np.random.Generator,
     blank: Blank,
     size: tuple[float, float] = (0.7, 0.95),
@@ -135,7 +139,7 @@ def _any_part(
     glossy: float = 0.6,
     tone: float | None = None,
     textured: float = 0.35,
-) -> Surface:
+) -> _Part:
     """Draw everything about a part but its geometry: how it lies and on what, its material, light and camera.
 
     Args:
@@ -146,7 +150,7 @@ def _any_part(
         textured: probability that its body shows the texture of a material.
     """
     ground, ground_tone = any_backdrop(rng)
-    part = _Part(
+    return _Part(
         blank=blank,
         stand=_any_stand(rng, size, loose),
         tone=contrasting_tone(rng, ground_tone) if tone is None else tone,
@@ -159,7 +163,19 @@ def _any_part(
         thickness=log_uniform(rng, 0.01, 0.2),
         finish=any_finish(rng, hollow_px=6, glossy=glossy),
     )
-    return Surface(partial(_laid_part, part), any_camera(rng))
+
+
+def _any_part(
+    rng: np.random.Generator,
+    blank: Blank,
+    size: tuple[float, float] = (0.7, 0.95),
+    loose: float = 0.35,
+    glossy: float = 0.6,
+    tone: float | None = None,
+    textured: float = 0.35,
+) -> Surface:
+    """Draw a kind around a geometry; the arguments are those of `_drawn_part`."""
+    return Surface(partial(_laid_part, _drawn_part(rng, blank, size, loose, glossy, tone, textured)), any_camera(rng))
 
 
 def _rounded(outline: FloatArray, edge: float, top: float) -> FloatArray:
@@ -342,6 +358,48 @@ def turning(rng: np.random.Generator) -> Surface:
     return _any_part(rng, _any_turning(rng), loose=0.4, glossy=0.7)
 
 
+# Several of one kind -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Group:
+    part: _Part  # its stand says how each lies around its own place
+    places: tuple[tuple[float, float], ...]  # of the middles (row, column), as shares of the image
+    side: float  # of the window that holds one, as a share of the shorter side of the image
+    melange: float  # contrast between them
+
+
+def _laid_group(group: _Group, rng: np.random.Generator, height: int, width: int) -> FloatArray:
+    scene = group.part.ground(rng, height, width)
+    side = math.ceil(group.side * min(height, width))
+    for row, column in group.places:
+        top, left = round(row * height) - side // 2, round(column * width) - side // 2
+        rows, columns = slice(max(top, 0), min(top + side, height)), slice(max(left, 0), min(left + side, width))
+        inside = np.s_[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+        body, solid = _body_and_solid(group.part, rng, side, side)
+        tone = max(1 + rng.normal(0, group.melange), 0.2)
+        thickness_px = group.part.thickness * side / 2
+        lamp = group.part.finish.light
+        window = scene[rows, columns]
+        scene[rows, columns] = laid_on(window, np.minimum(tone * body[inside], 1), solid[inside], lamp, thickness_px)
+    return scene
+
+
+def part_group(rng: np.random.Generator) -> Surface:
+    """Draw a kind of several equal parts: in the places of a tray, or scattered and turned."""
+    blank = (_any_kernel, _any_turning, _any_ring, _any_plate, _any_package)[rng.integers(5)](rng)
+    n_rows, n_columns = int(rng.integers(1, 4)), int(rng.integers(2, 4))
+    loose = rng.random() < 0.5
+    middles = [
+        ((row + 0.5) / n_rows, (column + 0.5) / n_columns) for row in range(n_rows) for column in range(n_columns)
+    ]
+    side = 1 / max(n_rows, n_columns)
+    stand = _Stand(rng.uniform(0.03, 0.12) if loose else 0.015, 6.0 if loose else 0.03, rng.uniform(0, math.tau), 0.9)
+    part = replace(_drawn_part(rng, blank, textured=0.15), stand=stand)
+    group = _Group(part, tuple(middles), side, log_uniform(rng, 0.01, 0.12))
+    return Surface(partial(_laid_group, group), any_camera(rng))
+
+
 # Electronics ----------------------------------------------------------------------------------------------------------
 
 
@@ -458,10 +516,11 @@ def _any_kernel(rng: np.random.Generator) -> Blank:
     outline = (radius - 1) * 0.85 * slim
     relief = rng.uniform(0.2, 0.7) * np.sqrt(np.maximum(1 - radius**2, 0)) ** rng.uniform(0.7, 1.4)
     stripes = noise(rng, 64, 512, 3, 60)[0]
-    streaks = drawn_along(stripes[None], as_field((angle + math.pi) / math.tau * 511), np.zeros_like(x))
+    from_pole = np.arctan2(y, x + 0.8)  # the streaks run from where it was attached
+    streaks = drawn_along(stripes[None], as_field((from_pole + math.pi) / math.tau * 511), np.zeros_like(x))
     tint = (
         1
-        + rng.uniform(0, 0.25) * streaks * np.minimum(1.5 * radius, 1)
+        + rng.uniform(0, 0.2) * streaks * smoothstep(np.hypot(x + 0.8, y) / 0.4)
         + rng.uniform(0, 0.15) * grain(rng, SIDE, SIDE, 32, 0.8)
     )
     cap = smoothstep((rng.uniform(-0.9, -0.3) - x) / 0.05)

@@ -229,3 +229,54 @@ def sewn_seam(rng: np.random.Generator) -> Surface:
         finish=any_finish(rng, hollow_px=5, glossy=0.3),
     )
     return Surface(partial(_sewn_cloth, seam), any_camera(rng))
+
+
+# Zips -----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Zip:
+    tape: Scene
+    line: _Line
+    tooth_px: float  # distance of the teeth of one side
+    reach_px: float  # how far a tooth reaches from the middle
+    overlap: float  # share of a tooth that lies between those of the other side
+    tone: float
+    finish: Finish
+
+
+def _closed_zip(zip_: _Zip, rng: np.random.Generator, height: int, width: int) -> FloatArray:
+    along, beside = _beside(zip_.line, rng, height, width)
+    tape = zip_.tape(rng, height, width)
+    groove = np.exp(-((beside / (1.6 * zip_.reach_px)) ** 6))
+    relief, metal = -1.5 * groove, np.zeros_like(along)
+    for side in (-1, 1):
+        at = along / zip_.tooth_px + 0.25 * side
+        number = np.floor(at)
+        stray = rng.normal(0, 0.025, 4096).astype(np.float32)[number.astype(np.int32) % 4096]
+        offset = np.abs(at - number - 0.5 + stray) * zip_.tooth_px
+        outwards = side * beside + zip_.overlap * zip_.reach_px  # a tooth starts beyond the middle
+        wide = zip_.tooth_px * np.where(outwards < 0.6 * zip_.reach_px, 0.24, 0.34)
+        inside = np.minimum(np.minimum(wide - offset, outwards), zip_.reach_px - outwards)
+        tooth = smoothstep(inside / 1.2 + 0.5)
+        relief = np.maximum(
+            relief, 0.3 * zip_.tooth_px * np.sqrt(np.clip(inside / (0.2 * zip_.tooth_px), 0, 1)) * tooth
+        )
+        metal = np.maximum(metal, tooth)
+    below = tape * (1 - 0.55 * groove)
+    return lit(below + (zip_.tone - below) * metal, blur(relief, 0.5), zip_.finish, rng)
+
+
+def zip_fastener(rng: np.random.Generator) -> Surface:
+    """Draw a kind of zip: teeth of metal or plastic from both sides between each other, on two tapes."""
+    tooth_px = log_uniform(rng, 8, 26)
+    zip_ = _Zip(
+        tape=(cloth, woven_fabric, felt, knit)[rng.integers(4)](rng).scene,
+        line=_any_line(rng, 0.15),
+        tooth_px=tooth_px,
+        reach_px=tooth_px * rng.uniform(0.9, 2.2),
+        overlap=rng.uniform(0.2, 0.4),
+        tone=rng.uniform(0.08, 0.75),
+        finish=any_finish(rng, hollow_px=0.5 * tooth_px, glossy=0.7),
+    )
+    return Surface(partial(_closed_zip, zip_), any_camera(rng))

@@ -192,7 +192,7 @@ def carbon_fibre(rng: np.random.Generator) -> Surface:
     weave = _Weave(
         pattern=WEAVES[str(rng.choice(["plain", "twill", "twill", "basket"]))],
         pitch_px=(pitch_px, pitch_px * rng.uniform(0.9, 1.1)),
-        tones=(tone, tone * log_uniform(rng, 1.2, 3.5)),
+        tones=(tone, min(tone * log_uniform(rng, 1.2, 3.5), 0.7)),
         fullness=rng.uniform(0.98, 1.08),
         angle=float(rng.choice([0, math.pi / 4])) + rng.normal(0, 0.05),
         twist=0.0,
@@ -315,12 +315,16 @@ class _Pile:
 
 def _tufted_carpet(pile: _Pile, rng: np.random.Generator, height: int, width: int) -> FloatArray:
     tuft, border_px = crooked_cells(rng, height, width, pile.tuft_px, 0.25, pile.lean, pile.angle)
-    dome = 1 - np.exp(-3 * border_px / pile.tuft_px)
-    fibres = noise(rng, height, width, max(0.6 * pile.tuft_px, 2), 1.0, pile.angle)
+    ragged = border_px + 0.12 * pile.tuft_px * noise(rng, height, width, 2, 2)  # fibres of neighbours mingle
+    dome = blur(smoothstep(ragged / (0.55 * pile.tuft_px) + 0.25), 0.6)
+    heading = (pile.angle + rng.normal(0, 0.8, 4096).astype(np.float32))[tuft % 4096]  # each tuft falls its own way
+    rows, columns = np.indices((height, width), np.float32)
+    ripple = rows * np.cos(heading) - columns * np.sin(heading) + noise(rng, height, width, 6, 6)
+    fibres = np.sin(math.tau * ripple / 2.7) * 0.8 + 0.6 * noise(rng, height, width, 2, 2)
     dye = 1 + pile.melange * rng.standard_normal(4096, dtype=np.float32)[tuft % 4096]
     trodden = 1 + 0.06 * grain(rng, height, width, 90, 0.6)
-    relief = pile.depth * pile.tuft_px * dome + 0.3 * fibres
-    tone = pile.tone * trodden * dye * (1 + pile.fuzz * fibres) * (0.4 + 0.6 * dome)
+    relief = pile.depth * pile.tuft_px * dome + 0.45 * fibres
+    tone = pile.tone * trodden * dye * (1 + 1.5 * pile.fuzz * fibres) * (0.6 + 0.4 * dome)
     return lit(np.maximum(tone, 0.02), relief, pile.finish, rng)
 
 
