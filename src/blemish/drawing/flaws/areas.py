@@ -22,15 +22,7 @@ from blemish.drawing.fields import (
     turned_grid,
 )
 from blemish.drawing.flaws.canvas import blob
-from blemish.drawing.flaws.contract import (
-    VISIBLE,
-    brightness,
-    find_part,
-    inflict,
-    place,
-    side_light,
-    unit_px,
-)
+from blemish.drawing.flaws.contract import VISIBLE, brightness, find_part, inflict, place, side_light, unit_px
 from blemish.results import FloatArray
 
 

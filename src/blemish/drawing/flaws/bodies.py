@@ -20,14 +20,7 @@ from blemish.drawing.fields import (
     turned_grid,
 )
 from blemish.drawing.flaws.canvas import FINENESS, blob, covered, draw_line, fine_canvas, walk
-from blemish.drawing.flaws.contract import (
-    brightness,
-    find_part,
-    inflict,
-    place,
-    side_light,
-    unit_px,
-)
+from blemish.drawing.flaws.contract import brightness, find_part, inflict, place, side_light, unit_px
 from blemish.results import FloatArray
 
 

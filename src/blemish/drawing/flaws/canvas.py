@@ -9,12 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.drawing.fields import (
-    as_field,
-    blur,
-    noise,
-    turned_grid,
-)
+from blemish.drawing.fields import as_field, blur, noise, turned_grid
 from blemish.results import FloatArray
 
 FINENESS = 4  # lines are drawn so many times larger, then shrunk: a width below a pixel becomes a share of one

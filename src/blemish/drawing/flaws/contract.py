@@ -9,12 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.drawing.fields import (
-    Field,
-    Light,
-    as_field,
-    blur,
-)
+from blemish.drawing.fields import Field, Light, as_field, blur
 from blemish.results import FloatArray
 
 Flaw = Callable[[FloatArray, np.random.Generator], tuple[FloatArray, NDArray[np.bool_]]]

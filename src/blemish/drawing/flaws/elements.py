@@ -8,25 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.drawing.fields import (
-    as_field,
-    blur,
-    log_uniform,
-    noise,
-    shade,
-    smoothstep,
-)
+from blemish.drawing.fields import as_field, blur, log_uniform, noise, shade, smoothstep
 from blemish.drawing.flaws.bodies import inclusion
 from blemish.drawing.flaws.canvas import blob
-from blemish.drawing.flaws.contract import (
-    VISIBLE,
-    brightness,
-    find_part,
-    inflict,
-    place,
-    side_light,
-    unit_px,
-)
+from blemish.drawing.flaws.contract import VISIBLE, brightness, find_part, inflict, place, side_light, unit_px
 from blemish.results import FloatArray
 
 

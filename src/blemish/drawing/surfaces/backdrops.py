@@ -8,17 +8,8 @@ from functools import partial
 import cv2
 import numpy as np
 
-from blemish.drawing.fields import (
-    Light,
-    as_field,
-    blur,
-    grain,
-    log_uniform,
-)
-from blemish.drawing.surfaces.kind import (
-    Family,
-    Scene,
-)
+from blemish.drawing.fields import Light, as_field, blur, grain, log_uniform
+from blemish.drawing.surfaces.kind import Family, Scene
 from blemish.drawing.surfaces.metal import blasted_metal, brushed_metal, lacquer, rolled_metal
 from blemish.drawing.surfaces.natural import concrete, moulded_grain, paper, pressed_board, wood
 from blemish.drawing.surfaces.textiles import cloth, felt
@@ -47,7 +38,7 @@ def any_backdrop(rng: np.random.Generator) -> tuple[Scene, float]:
     """
     way = rng.random()
     if way < 0.15:
-        return partial(_even_ground, 0.93, 60, 0.01), 0.93  # light from behind
+        return partial(_even_ground, 0.88, 60, 0.01), 0.88  # light from behind
     tone = log_uniform(rng, 0.03, 0.7)
     if way < 0.6:
         return partial(_even_ground, tone, log_uniform(rng, 3, 60), log_uniform(rng, 0.01, 0.12)), tone

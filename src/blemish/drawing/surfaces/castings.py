@@ -9,16 +9,7 @@ from functools import partial
 import cv2
 import numpy as np
 
-from blemish.drawing.fields import (
-    Light,
-    as_field,
-    blur,
-    grain,
-    hollows,
-    shade,
-    smoothstep,
-    turned_grid,
-)
+from blemish.drawing.fields import Light, as_field, blur, grain, hollows, shade, smoothstep, turned_grid
 from blemish.drawing.surfaces.kind import Surface, steady_camera, steady_light, swayed
 from blemish.drawing.surfaces.lettering import lettering
 from blemish.results import FloatArray

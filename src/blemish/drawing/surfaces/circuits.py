@@ -10,20 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.drawing.fields import (
-    as_field,
-    blur,
-    grain,
-    log_uniform,
-    turned_grid,
-)
-from blemish.drawing.surfaces.kind import (
-    Finish,
-    Surface,
-    any_camera,
-    any_finish,
-    lit,
-)
+from blemish.drawing.fields import as_field, blur, grain, log_uniform, turned_grid
+from blemish.drawing.surfaces.kind import Finish, Surface, any_camera, any_finish, lit
 from blemish.drawing.surfaces.lettering import put_text
 from blemish.results import FloatArray
 

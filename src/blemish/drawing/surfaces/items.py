@@ -9,22 +9,9 @@ from functools import partial
 
 import numpy as np
 
-from blemish.drawing.fields import (
-    as_field,
-    grain,
-    log_uniform,
-    noise,
-    smoothstep,
-)
+from blemish.drawing.fields import as_field, grain, log_uniform, noise, smoothstep
 from blemish.drawing.surfaces.backdrops import any_backdrop, laid_on
-from blemish.drawing.surfaces.kind import (
-    Finish,
-    Scene,
-    Surface,
-    any_camera,
-    any_finish,
-    lit,
-)
+from blemish.drawing.surfaces.kind import Finish, Scene, Surface, any_camera, any_finish, lit
 from blemish.drawing.surfaces.lattice import Lattice, any_lattice, unit_cells
 from blemish.drawing.surfaces.shapes import Shape, any_shape, distance_to_shape
 from blemish.results import FloatArray

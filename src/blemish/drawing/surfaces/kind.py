@@ -8,17 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blemish.drawing.fields import (
-    Camera,
-    Field,
-    Light,
-    as_field,
-    hollows,
-    log_uniform,
-    photograph,
-    shade,
-    shadowed,
-)
+from blemish.drawing.fields import Camera, Field, Light, as_field, hollows, log_uniform, photograph, shade, shadowed
 from blemish.results import FloatArray
 
 Scene = Callable[[np.random.Generator, int, int], FloatArray]

@@ -8,11 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.drawing.fields import (
-    as_field,
-    log_uniform,
-    turned_grid,
-)
+from blemish.drawing.fields import as_field, log_uniform, turned_grid
 from blemish.results import FloatArray
 
 

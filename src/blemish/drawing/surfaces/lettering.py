@@ -6,9 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.drawing.fields import (
-    as_field,
-)
+from blemish.drawing.fields import as_field
 from blemish.results import FloatArray
 
 

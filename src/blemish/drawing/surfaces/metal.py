@@ -36,6 +36,8 @@ from blemish.drawing.surfaces.kind import (
 )
 from blemish.results import FloatArray
 
+# Brushed sheet --------------------------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
 class _Brushing:
@@ -308,15 +310,14 @@ def milled_metal(rng: np.random.Generator) -> Surface:
 @dataclass(frozen=True)
 class _Grinding:
     tone: float
-    strokes_per_px: float  # in an area of 1000 pixels
+    density: float  # strokes in an area of 1000 pixels
     radius_px: tuple[float, float]  # of the arcs
     contrast: float
     base: float  # contrast of the strokes too fine to be seen one by one
-    light: Light
 
 
 def _sanded_sheet(grinding: _Grinding, rng: np.random.Generator, height: int, width: int) -> FloatArray:
-    n_strokes = min(int(grinding.strokes_per_px * height * width / 1000), 3000)
+    n_strokes = int(grinding.density * height * width / 1000)
     strokes = np.full((height, width), 128, np.uint8)
     centres = rng.uniform(-0.1, 1.1, (n_strokes, 2)) * (width, height)
     radii = rng.uniform(*grinding.radius_px, n_strokes)
@@ -338,11 +339,10 @@ def sanded_metal(rng: np.random.Generator) -> Surface:
     reach_px = log_uniform(rng, 8, 300)
     grinding = _Grinding(
         tone=log_uniform(rng, 0.25, 0.65),
-        strokes_per_px=log_uniform(rng, 3, 14),
+        density=log_uniform(rng, 3, 14),
         radius_px=(0.5 * reach_px, 1.5 * reach_px),
         contrast=log_uniform(rng, 0.1, 0.5),
         base=log_uniform(rng, 0.02, 0.1),
-        light=any_light(rng),
     )
     return Surface(partial(_sanded_sheet, grinding), any_camera(rng))
 

@@ -39,6 +39,8 @@ from blemish.drawing.surfaces.kind import (
 from blemish.drawing.surfaces.strewn import round_pores, scattered_fibres
 from blemish.results import FloatArray
 
+# Leather --------------------------------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
 class _Hide:
@@ -107,12 +109,12 @@ def moulded_grain(rng: np.random.Generator) -> Surface:
     """Draw a kind of artificial leather or grained plastic: cells between grooves or veins, matt or glossy."""
     cell_px = log_uniform(rng, 5, 40)
     moulding = _Moulding(
-        tone=log_uniform(rng, 0.08, 0.75),
+        tone=log_uniform(rng, 0.14, 0.75),
         cell_px=cell_px,
         stretch=log_uniform(rng, 1, 3),
         angle=rng.uniform(0, math.pi),
         groove=rng.uniform(0.08, 0.35),
-        depth=log_uniform(rng, 0.04, 0.22) * (1 if rng.random() < 0.75 else -1),
+        depth=log_uniform(rng, 0.06, 0.22) * (1 if rng.random() < 0.75 else -1),
         evenness=rng.uniform(0.5, 1),
         finish=any_finish(rng, hollow_px=0.3 * cell_px, glossy=0.7),
     )
@@ -143,7 +145,7 @@ def _knotted(
 ) -> tuple[FloatArray, FloatArray]:
     """Return how far knots push the rings aside, in rings, and how dark they are."""
     push, dark = np.zeros_like(along), np.zeros_like(along)
-    for _ in range(min(rng.poisson(timber.knots * along.size / 256**2), 8)):
+    for _ in range(rng.poisson(timber.knots * along.size / 256**2)):
         size_px = log_uniform(rng, 5, 16)
         middle = [rng.uniform(float(axis.min()), float(axis.max())) for axis in (along, across)]
         radius = np.hypot((along - middle[0]) / 1.7, across - middle[1]) / size_px
@@ -424,7 +426,7 @@ class _Paper:
 def _made_paper(paper: _Paper, rng: np.random.Generator, height: int, width: int) -> FloatArray:
     sheet = 1 + paper.cloudiness * coloured_noise(rng, height, width, paper.formation)
     if paper.fibres:
-        n_fibres = min(int(0.25 * height * width / paper.fibre_px), 6000)
+        n_fibres = int(0.25 * height * width / paper.fibre_px)
         sheet += paper.fibres * scattered_fibres(rng, height, width, n_fibres, paper.fibre_px, 0.25, paper.angle, 1.0)
     if paper.flecks:
         sheet *= 1 - 0.6 * round_pores(rng, height, width, paper.flecks, 3)

@@ -16,26 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.drawing.fields import (
-    as_field,
-    blur,
-    drawn_along,
-    grain,
-    log_uniform,
-    noise,
-    smoothstep,
-    turned_grid,
-)
+from blemish.drawing.fields import as_field, blur, drawn_along, grain, log_uniform, noise, smoothstep, turned_grid
 from blemish.drawing.surfaces.backdrops import any_backdrop, contrasting_tone, laid_on
-from blemish.drawing.surfaces.kind import (
-    Family,
-    Finish,
-    Scene,
-    Surface,
-    any_camera,
-    any_finish,
-    lit,
-)
+from blemish.drawing.surfaces.kind import Family, Finish, Scene, Surface, any_camera, any_finish, lit
 from blemish.drawing.surfaces.lettering import lettering
 from blemish.drawing.surfaces.metal import blasted_metal, brushed_metal, cast_skin, scaled_metal
 from blemish.drawing.surfaces.natural import concrete, moulded_grain, pressed_board, wood

@@ -22,14 +22,7 @@ from blemish.drawing.fields import (
     smoothstep,
     turned_grid,
 )
-from blemish.drawing.surfaces.kind import (
-    Finish,
-    Surface,
-    any_camera,
-    any_finish,
-    lit,
-    rolled_off,
-)
+from blemish.drawing.surfaces.kind import Finish, Surface, any_camera, any_finish, lit, rolled_off
 from blemish.drawing.surfaces.lattice import Cells, Lattice, any_lattice, unit_cells
 from blemish.drawing.surfaces.shapes import Shape, any_shape, distance_to_shape
 from blemish.results import FloatArray
@@ -212,7 +205,7 @@ def wire_mesh(rng: np.random.Generator) -> Surface:
     lattice = any_lattice(rng, 7, 60, staggers=(0,))
     mesh = _Mesh(
         tone=rng.uniform(0.25, 0.75),
-        behind=float(rng.choice([0.03, 0.1, 0.3, 0.9])),
+        behind=float(rng.choice([0.03, 0.1, 0.3, 0.8])),
         lattice=Lattice(lattice.pitch_px, 0, lattice.angle, 0.3 * lattice.jitter, 0.0, lattice.aligned),
         wire=rng.uniform(0.15, 0.55),
         crimped=bool(rng.random() < 0.6),

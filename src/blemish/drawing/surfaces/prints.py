@@ -10,17 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.drawing.fields import (
-    Light,
-    as_field,
-    blur,
-    grain,
-    log_uniform,
-    noise,
-    shade,
-    smoothstep,
-    turned_grid,
-)
+from blemish.drawing.fields import Light, as_field, blur, grain, log_uniform, noise, shade, smoothstep, turned_grid
 from blemish.drawing.surfaces.kind import (
     Family,
     Finish,

@@ -8,26 +8,9 @@ from functools import partial
 
 import numpy as np
 
-from blemish.drawing.fields import (
-    as_field,
-    blur,
-    grain,
-    log_uniform,
-    noise,
-    smoothstep,
-    turned_grid,
-)
+from blemish.drawing.fields import as_field, blur, grain, log_uniform, noise, smoothstep, turned_grid
 from blemish.drawing.surfaces.backdrops import any_backdrop, laid_on
-from blemish.drawing.surfaces.kind import (
-    Family,
-    Finish,
-    Scene,
-    Surface,
-    any_camera,
-    any_finish,
-    lit,
-    rolled_off,
-)
+from blemish.drawing.surfaces.kind import Family, Finish, Scene, Surface, any_camera, any_finish, lit, rolled_off
 from blemish.drawing.surfaces.metal import blasted_metal, brushed_metal, cast_skin, lacquer, rolled_metal, scaled_metal
 from blemish.drawing.surfaces.natural import concrete, leather, moulded_grain, paper, pressed_board, wood
 from blemish.drawing.surfaces.textiles import cloth, felt, knit, woven_fabric

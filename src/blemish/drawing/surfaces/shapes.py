@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blemish.drawing.fields import (
-    as_field,
-)
+from blemish.drawing.fields import as_field
 from blemish.results import FloatArray
 
 

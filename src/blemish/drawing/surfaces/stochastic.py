@@ -21,16 +21,7 @@ from blemish.drawing.fields import (
     smoothstep,
     turned_grid,
 )
-from blemish.drawing.surfaces.kind import (
-    Family,
-    Finish,
-    Scene,
-    Surface,
-    any_camera,
-    any_finish,
-    lit,
-    rolled_off,
-)
+from blemish.drawing.surfaces.kind import Family, Finish, Scene, Surface, any_camera, any_finish, lit, rolled_off
 from blemish.drawing.surfaces.metal import blasted_metal, cast_skin, rolled_metal, scaled_metal
 from blemish.drawing.surfaces.natural import concrete, granite, moulded_grain, paper
 from blemish.drawing.surfaces.patterns import (

@@ -7,9 +7,7 @@ import math
 import cv2
 import numpy as np
 
-from blemish.drawing.fields import (
-    as_field,
-)
+from blemish.drawing.fields import as_field
 from blemish.results import FloatArray
 
 
@@ -46,8 +44,10 @@ def round_pores(rng: np.random.Generator, height: int, width: int, share: float,
     """Return round holes (H, W), 1 inside; many small ones and few large ones, covering about the given share."""
     fine = 4
     canvas = np.zeros((height * fine, width * fine), np.uint8)
-    radii = largest_px / 2 * rng.uniform(0.12, 1, 4000) ** 2.5 + 0.4
-    n_pores = min(int(np.searchsorted(np.cumsum(math.pi * radii**2), share * height * width)), 4000)
+    area_px = share * height * width
+    n_at_most = math.ceil(area_px / (math.pi * 0.4**2))
+    radii = largest_px / 2 * rng.uniform(0.12, 1, n_at_most) ** 2.5 + 0.4
+    n_pores = int(np.searchsorted(np.cumsum(math.pi * radii**2), area_px))
     at = rng.random((n_pores, 2)) * (width * fine, height * fine)
     for (x, y), radius in zip(at.round().astype(int).tolist(), radii[:n_pores], strict=True):
         axes = (round(radius * fine), round(radius * fine * rng.uniform(0.7, 1)))

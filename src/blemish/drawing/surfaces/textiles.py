@@ -37,6 +37,8 @@ from blemish.drawing.surfaces.kind import (
 from blemish.drawing.surfaces.strewn import scattered_fibres
 from blemish.results import FloatArray
 
+# Woven cloth ----------------------------------------------------------------------------------------------------------
+
 WEAVES = {  # 1 where the warp thread lies on top; rows are weft threads, columns warp threads
     "plain": np.array([[1, 0], [0, 1]]),
     "twill": np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1], [1, 0, 0, 1]]),
@@ -275,7 +277,7 @@ class _Fleece:
 
 
 def _laid_fleece(fleece: _Fleece, rng: np.random.Generator, height: int, width: int) -> FloatArray:
-    n_fibres = min(int(fleece.density * height * width / fleece.length_px), 12000)
+    n_fibres = int(fleece.density * height * width / fleece.length_px)
     layers = np.zeros((height, width), np.float32)
     for layer in range(2):  # those below are out of focus
         fibres = scattered_fibres(
