@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import cv2
 import numpy as np
 import pytest
@@ -63,6 +65,15 @@ def test_a_large_image_can_be_drawn(family: str) -> None:
 @pytest.mark.parametrize("family", SURFACES)
 def test_the_same_seeds_draw_the_same_image(family: str) -> None:
     np.testing.assert_array_equal(drawn(family, 3, 4), drawn(family, 3, 4))
+
+
+@pytest.mark.parametrize("family", SURFACES)
+def test_a_kind_can_be_handed_to_another_process(family: str) -> None:
+    kind = SURFACES[family](np.random.default_rng(2))
+    one, other = (
+        draw_surface(copy, np.random.default_rng(3), 64, 64) for copy in (kind, pickle.loads(pickle.dumps(kind)))
+    )
+    np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("family", SURFACES)

@@ -459,28 +459,32 @@ class _Foil:
     tone: float
     crease_px: float  # distance of the largest creases
     depth: float  # of the creases, as a share of their distance
-    n_sizes: int  # of creases, each half as large as the one before
+    folds: tuple[float, ...]  # directions in which it was folded, one after the other, each time finer
+    length: float  # of a crease against the distance to the next
+    sharp_px: float  # radius of a crease
     finish: Finish
 
 
 def _creased_foil(foil: _Foil, rng: np.random.Generator, height: int, width: int) -> FloatArray:
     relief = np.zeros((height, width), np.float32)
-    for size in range(foil.n_sizes):
-        crease_px = foil.crease_px / 2**size
-        folds = coloured_noise(rng, height, width, Spectrum(0.5, 0.7 * crease_px, 3 * crease_px))
-        relief += foil.depth * crease_px * np.abs(folds)
+    for fold, angle in enumerate(foil.folds):
+        crease_px = foil.crease_px / 1.4**fold
+        waves = Spectrum(0.5, 0.8 * crease_px, 2.5 * crease_px, foil.length, angle + rng.normal(0, 0.1))
+        relief += foil.depth * crease_px * np.abs(coloured_noise(rng, height, width, waves))
     tone = foil.tone * (1 + 0.01 * noise(rng, height, width, 2, 2))
-    return lit(tone, blur(relief, 0.8), foil.finish, rng)
+    return lit(tone, blur(relief, foil.sharp_px), foil.finish, rng)
 
 
 def foil(rng: np.random.Generator) -> Surface:
-    """Draw a kind of creased foil or film: sharp folds between flat facets, glossy."""
+    """Draw a kind of creased foil, film or cloth: sharp folds across each other between flat facets, glossy."""
     crease_px = log_uniform(rng, 20, 120)
     sheet = _Foil(
-        tone=log_uniform(rng, 0.15, 0.55),
+        tone=rng.uniform(0.2, 0.75),
         crease_px=crease_px,
-        depth=log_uniform(rng, 0.05, 0.4),
-        n_sizes=int(rng.integers(1, 5)),
-        finish=any_finish(rng, hollow_px=crease_px / 3, glossy=0.9),
+        depth=log_uniform(rng, 0.02, 0.16),
+        folds=tuple(rng.uniform(0, math.pi, int(rng.integers(2, 6)))),
+        length=log_uniform(rng, 2, 10),
+        sharp_px=log_uniform(rng, 0.6, 2.5),
+        finish=any_finish(rng, hollow_px=crease_px / 3, glossy=0.8),
     )
     return Surface(partial(_creased_foil, sheet), any_camera(rng))

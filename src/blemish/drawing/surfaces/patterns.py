@@ -365,8 +365,8 @@ def _repeated_artwork(repeat: _Repeat, rng: np.random.Generator, height: int, wi
     scale_x, scale_y = (size / pitch_px for pitch_px in repeat.lattice.pitch_px)
     fine = blur(repeat.artwork, max(0.45 * max(scale_x, scale_y) * repeat.bleed_px, 0.3))
     ink = drawn_along(fine, cell.x * scale_x + size / 2, cell.y * scale_y + size / 2)
-    tone = repeat.tones[0] + (repeat.tones[1] - repeat.tones[0]) * ink
-    tone = tone * (1 + repeat.contrast * rng.standard_normal(4096, dtype=np.float32)[cell.number])
+    dye = 1 + repeat.contrast * rng.standard_normal(4096, dtype=np.float32)[cell.number]
+    tone = repeat.tones[0] + (repeat.tones[1] * dye - repeat.tones[0]) * ink
     between = np.clip(repeat.gap_px / 2 - cell.border_px + 0.5, 0, 1) if repeat.gap_px else 0.0
     tone = tone + (repeat.gap - tone) * between
     return rolled_off(np.maximum(tone, 0.01) * (1 + repeat.ground * grain(rng, height, width, 24, 0.8)))
@@ -413,7 +413,7 @@ def _dot(rng: np.random.Generator) -> FloatArray:
 
 def _any_repeat(rng: np.random.Generator, artwork: FloatArray, smallest_px: float, largest_px: float) -> _Repeat:
     tones = rng.uniform(0.05, 0.85, 2)
-    tones[1] = tones[0] + math.copysign(max(abs(tones[1] - tones[0]), 0.12), 0.45 - tones[0])
+    tones[1] = tones[0] + math.copysign(max(abs(tones[1] - tones[0]), 0.2), 0.45 - tones[0])
     return _Repeat(
         artwork=artwork,
         lattice=any_lattice(rng, smallest_px, largest_px),
