@@ -59,7 +59,7 @@ def test_an_image_is_float32_of_the_size_asked_for_in_0_to_1(family: str, height
 
 @pytest.mark.parametrize("family", SURFACES)
 def test_a_large_image_can_be_drawn(family: str) -> None:
-    assert drawn(family, height=1024, width=700).shape == (1024, 700)
+    assert drawn(family, height=1024, width=260).shape == (1024, 260)
 
 
 @pytest.mark.parametrize("family", SURFACES)
@@ -186,6 +186,13 @@ def test_strengths_differ_from_faint_to_obvious(flaw: str) -> None:
     image = drawn("printed_label")
     peaks = [np.abs(FLAWS[flaw](image, np.random.default_rng(seed))[0] - image).max() for seed in range(24)]
     assert max(peaks) > 1.3 * min(peaks)
+
+
+@pytest.mark.parametrize("flaw", FLAWS)
+def test_sizes_differ_from_small_to_large(flaw: str) -> None:
+    image = drawn("tiles", height=128, width=128)
+    areas = [FLAWS[flaw](image, np.random.default_rng(seed))[1].sum() for seed in range(24)]
+    assert max(areas) > 3 * min(areas)
 
 
 @pytest.mark.parametrize("flaw", FLAWS)

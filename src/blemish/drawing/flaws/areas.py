@@ -22,7 +22,7 @@ from blemish.drawing.fields import (
     turned_grid,
 )
 from blemish.drawing.flaws.canvas import blob
-from blemish.drawing.flaws.contract import VISIBLE, brightness, find_part, inflict, place, side_light, unit_px
+from blemish.drawing.flaws.contract import VISIBLE, brightness, find_part, in_focus, inflict, place, side_light, unit_px
 from blemish.results import FloatArray
 
 
@@ -85,7 +85,7 @@ def bulge(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDAr
     gloss = rng.uniform(0.05, 0.5) if rng.random() < 0.5 else 0.0
     lamp = side_light(rng)
     highlight = shade(relief, lamp, gloss, 25) - shade(np.zeros_like(relief), lamp, gloss, 25)
-    return inflict(image, brightness(image) * highlight * (distance < 1.5), part, bridge_px=radius_px)
+    return inflict(image, in_focus(brightness(image) * highlight * (distance < 1.5), rng), part, bridge_px=radius_px)
 
 
 def smear(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -103,7 +103,7 @@ def smear(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDAr
     strength = log_uniform(rng, 0.08, 0.7)
     tone = float(rng.choice([0.05, 0.85, float(np.median(image)) * 0.7]))
     change = strength * film * (tone - image) if rng.random() < 0.5 else brightness(image) * (0.6 * strength * film)
-    return inflict(image, change, part)
+    return inflict(image, in_focus(change, rng), part)
 
 
 def haze(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -114,7 +114,7 @@ def haze(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArr
     veil = log_uniform(rng, 0.25, 1) * smoothstep((1 - distance) / rng.uniform(0.2, 0.9))
     smooth = blur(image, rng.uniform(1, 4) * px)
     shift = rng.choice([-1, 1]) * log_uniform(rng, 0.03, 0.25)
-    return inflict(image, veil * (smooth - image + shift * brightness(smooth)), part)
+    return inflict(image, in_focus(veil * (smooth - image + shift * brightness(smooth)), rng), part)
 
 
 def discolouration(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -125,7 +125,7 @@ def discolouration(image: FloatArray, rng: np.random.Generator) -> tuple[FloatAr
     shift = rng.choice([-1, 1]) * log_uniform(rng, 0.06, 0.4) * smoothstep((1.3 - distance) / 1.2)
     if rng.random() < 0.25:  # heat leaves rings
         shift = shift * (0.5 + 0.5 * np.cos(rng.uniform(4, 9) * distance))
-    return inflict(image, brightness(image) * shift, part)
+    return inflict(image, in_focus(brightness(image) * shift, rng), part)
 
 
 def corrosion(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -140,7 +140,7 @@ def corrosion(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, 
     strength = log_uniform(rng, 0.15, 0.9)
     tone = rng.uniform(-0.6, 0.3) + 0.3 * crust
     lit = shade(0.5 * strength * cover * (crust - 0.6), side_light(rng), gloss=0)
-    return inflict(image, brightness(image) * (lit * (1 + strength * cover * tone) - 1), part)
+    return inflict(image, in_focus(brightness(image) * (lit * (1 + strength * cover * tone) - 1), rng), part)
 
 
 def distortion(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -159,4 +159,4 @@ def distortion(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray,
     at_y = rows + held * (pinch * y + twist * x + shear[1])
     buckle = shade(0.12 * strength * radius_px * held, side_light(rng), gloss=0)
     drawn = drawn_along(image, at_x, at_y)
-    return inflict(image, (brightness(drawn) * buckle - image) * (distance < 2), part)
+    return inflict(image, in_focus((brightness(drawn) * buckle - image) * (distance < 2), rng), part)

@@ -20,7 +20,7 @@ from blemish.drawing.fields import (
     turned_grid,
 )
 from blemish.drawing.flaws.canvas import FINENESS, blob, covered, draw_line, fine_canvas, walk
-from blemish.drawing.flaws.contract import brightness, find_part, inflict, place, side_light, unit_px
+from blemish.drawing.flaws.contract import brightness, find_part, in_focus, inflict, place, side_light, unit_px
 from blemish.results import FloatArray
 
 
@@ -56,7 +56,7 @@ def inclusion(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, 
     strength = log_uniform(rng, 0.15, 0.95)
     tone = rng.uniform(0.02, 0.9)
     embedded = grain_of_it * (tone * (1 + texture) - image) - 0.25 * rim * brightness(image)
-    return inflict(image, strength * embedded, part, bridge_px=3)
+    return inflict(image, in_focus(strength * embedded, rng), part, bridge_px=3)
 
 
 def debris(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -84,7 +84,7 @@ def debris(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDA
     shadow = blur(as_field(cv2.warpAffine(solid, drop, image.shape[::-1])), 0.25 * thick_px + 0.4)
     strength = log_uniform(rng, 0.3, 1)
     below = image * (1 - 0.6 * strength * shadow)
-    return inflict(image, below + strength * solid * (np.minimum(tone * body, 1) - below) - image, part)
+    return inflict(image, in_focus(below + strength * solid * (np.minimum(tone * body, 1) - below) - image, rng), part)
 
 
 def dust(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -103,7 +103,9 @@ def dust(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArr
         radius = max(round(log_uniform(rng, 0.4, 1.8) * px * FINENESS), 1)
         cv2.circle(canvas, (round(x * FINENESS), round(y * FINENESS)), radius, rng.uniform(120, 255), cv2.FILLED)
     tone = 0.9 if rng.random() < 0.6 else 0.05
-    return inflict(image, log_uniform(rng, 0.15, 0.9) * covered(canvas) * (tone - image), part, bridge_px=2)
+    return inflict(
+        image, in_focus(log_uniform(rng, 0.15, 0.9) * covered(canvas) * (tone - image), rng), part, bridge_px=2
+    )
 
 
 def drops(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -129,7 +131,7 @@ def drops(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDAr
     lens = drawn_along(image, at_x, at_y)
     strength = log_uniform(rng, 0.2, 0.9)
     change = np.where(relief > 0, lens * 0.9 - image, 0) + 0.6 * brightness(image) * wet
-    return inflict(image, strength * change, part)
+    return inflict(image, in_focus(strength * change, rng), part)
 
 
 def hole(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -144,4 +146,4 @@ def hole(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArr
     strength = log_uniform(rng, 0.3, 1)
     behind = 0.03 if rng.random() < 0.75 else 0.95
     change = brightness(image) * (curl + charred) * (1 - opening) + opening * (behind - image)
-    return inflict(image, strength * change, part)
+    return inflict(image, in_focus(strength * change, rng), part)

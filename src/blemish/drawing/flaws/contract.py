@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.drawing.fields import Field, Light, as_field, blur
+from blemish.drawing.fields import Field, Light, as_field, blur, log_uniform
 from blemish.results import FloatArray
 
 Flaw = Callable[[FloatArray, np.random.Generator], tuple[FloatArray, NDArray[np.bool_]]]
@@ -49,6 +49,11 @@ def place(part: FloatArray, rng: np.random.Generator) -> tuple[float, float]:
     room = np.flatnonzero(depth >= min(0.04 * min(part.shape), float(depth.max())))
     row, column = divmod(int(rng.choice(room)), part.shape[1])
     return row + rng.random(), column + rng.random()
+
+
+def in_focus(change: Field, rng: np.random.Generator) -> FloatArray:
+    """Soften a change as a lens does, from sharp to washed out: no photograph has an edge of no width."""
+    return blur(change, log_uniform(rng, 0.3, 1.3))
 
 
 def inflict(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from blemish.drawing.fields import as_field, blur, log_uniform, noise, shade, smoothstep
 from blemish.drawing.flaws.bodies import inclusion
 from blemish.drawing.flaws.canvas import blob
-from blemish.drawing.flaws.contract import VISIBLE, brightness, find_part, inflict, place, side_light, unit_px
+from blemish.drawing.flaws.contract import VISIBLE, brightness, find_part, in_focus, inflict, place, side_light, unit_px
 from blemish.results import FloatArray
 
 
@@ -47,7 +47,7 @@ def chip(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArr
     broken = brightness(image) * rng.uniform(0.5, 1.3) * fracture
     depth = smoothstep(rng.uniform(0.2, 1.2) - distance)  # the middle of the bite goes through, its border is fracture
     strength = log_uniform(rng, 0.35, 1)
-    return inflict(image, strength * bite * (broken + depth * (beside - broken) - image), part)
+    return inflict(image, in_focus(strength * bite * (broken + depth * (beside - broken) - image), rng), part)
 
 
 # Elements -------------------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ def missing_element(image: FloatArray, rng: np.random.Generator) -> tuple[FloatA
     element = _find_element(image, part, rng)
     if element is None:
         return inclusion(image, rng)
-    return inflict(image, log_uniform(rng, 0.5, 1) * (_without(image, element, rng) - image), part)
+    return inflict(image, in_focus(log_uniform(rng, 0.5, 1) * (_without(image, element, rng) - image), rng), part)
 
 
 def extra_element(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -128,7 +128,7 @@ def extra_element(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArr
     shift_px = (column - float(columns.mean()), row - float(rows.mean()))
     contrast, opacity = _moved(image, element, shift_px, rng.uniform(-math.pi, math.pi))
     ground = blur(image, 4 * unit_px(image))
-    return inflict(image, log_uniform(rng, 0.4, 1) * (contrast + opacity * (ground - image)), part)
+    return inflict(image, in_focus(log_uniform(rng, 0.4, 1) * (contrast + opacity * (ground - image)), rng), part)
 
 
 def displaced_element(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -143,4 +143,4 @@ def displaced_element(image: FloatArray, rng: np.random.Generator) -> tuple[Floa
     contrast, opacity = _moved(image, element, shift_px, rng.normal(0, 0.4))
     bare = _without(image, element, rng)
     ground = blur(bare, 3 * unit_px(image))
-    return inflict(image, bare + contrast + opacity * (ground - bare) - image, part)
+    return inflict(image, in_focus(bare + contrast + opacity * (ground - bare) - image, rng), part)

@@ -20,7 +20,7 @@ from blemish.drawing.fields import (
     turned_grid,
 )
 from blemish.drawing.flaws.canvas import blob, covered, draw_line, fine_canvas, walk
-from blemish.drawing.flaws.contract import brightness, find_part, inflict, place, side_light, unit_px
+from blemish.drawing.flaws.contract import brightness, find_part, in_focus, inflict, place, side_light, unit_px
 from blemish.results import FloatArray
 
 
@@ -105,7 +105,7 @@ def gouge(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDAr
     bare = rng.uniform(-0.4, 0.6) * strength * groove * tears
     lamp, gloss = side_light(rng), rng.uniform(0, 0.3)
     lit = shade(relief, lamp, gloss, 12) - shade(np.zeros_like(relief), lamp, gloss, 12)
-    return inflict(image, brightness(image) * (lit + bare), part)
+    return inflict(image, in_focus(brightness(image) * (lit + bare), rng), part)
 
 
 def scuff(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -122,9 +122,10 @@ def scuff(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDAr
         )
         n_steps = max(int(rng.uniform(0.2, 0.7) * long_px / px / 2), 1)
         headings = heading + rng.normal(0, 0.06) + np.cumsum(rng.normal(0, 0.02, n_steps))
-        draw_line(canvas, walk(start, headings, 2 * px), np.full(n_steps, rng.uniform(0.25, 1.0) * px))
+        press = np.sin(np.linspace(0.25, math.pi - 0.25, n_steps))
+        draw_line(canvas, walk(start, headings, 2 * px), rng.uniform(0.3, 1.1) * px * press)
     strength = log_uniform(rng, 0.1, 0.7) * (1 if rng.random() < 0.65 else -1)
-    return inflict(image, brightness(image) * strength * covered(canvas), part)
+    return inflict(image, in_focus(brightness(image) * strength * covered(canvas), rng), part)
 
 
 def crazing(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -142,7 +143,7 @@ def crazing(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, ND
     strength = log_uniform(rng, 0.15, 0.9)
     lips = shade(0.4 * strength * blur(gap, 0.8), side_light(rng), gloss=0)
     change = lips * (1 - strength * gap) * (1 + 0.06 * strength * lifted) - 1
-    return inflict(image, brightness(image) * change, part, bridge_px=3)
+    return inflict(image, in_focus(brightness(image) * change, rng), part, bridge_px=3)
 
 
 def crease(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -158,7 +159,7 @@ def crease(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDA
     relief = rng.choice([-1, 1]) * strength * width_px * blur(fold, 0.6 * width_px)
     kink = rng.uniform(-0.3, 0.3) * strength * blur(fold, 0.2 * width_px)
     lit = shade(relief, side_light(rng), gloss=0)
-    return inflict(image, brightness(image) * (lit - 1 + kink), part)
+    return inflict(image, in_focus(brightness(image) * (lit - 1 + kink), rng), part)
 
 
 # Threads --------------------------------------------------------------------------------------------------------------
@@ -195,7 +196,7 @@ def broken_thread(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArr
     strength = log_uniform(rng, 0.2, 0.9)
     below = image - brightness(image) * strength * gap
     bright = float(np.quantile(image, 0.9))
-    return inflict(image, below + 0.8 * strength * fibres * (bright - below) - image, part, bridge_px=3)
+    return inflict(image, in_focus(below + 0.8 * strength * fibres * (bright - below) - image, rng), part, bridge_px=3)
 
 
 def pulled_thread(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
@@ -217,4 +218,6 @@ def pulled_thread(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArr
     relief = strength * px * 1.5 * thread + 0.5 * strength * px * np.exp(-np.abs(aside) / reach_px) * held
     lit = shade(relief, side_light(rng), gloss=0)
     reached = (held > 0.02) & (np.abs(aside) < 3 * reach_px)
-    return inflict(image, (brightness(drawn) * lit * (1 + 0.25 * strength * thread) - image) * reached, part)
+    return inflict(
+        image, in_focus((brightness(drawn) * lit * (1 + 0.25 * strength * thread) - image) * reached, rng), part
+    )
