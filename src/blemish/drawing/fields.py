@@ -199,11 +199,13 @@ def crooked_cells(
     """
     even = math.sqrt(stretch)
     fine = max(1.0, 3.0 / cell_px)  # cells of a few pixels are grown larger, so that they have room for borders
-    size = math.ceil(fine * (math.hypot(height, width) * even + 4 * cell_px))
-    owner, border_px = cells(rng, size, size, fine * cell_px)
+    cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
+    columns = math.ceil(fine * ((width * cos + height * sin) / even + 4 * cell_px))
+    rows = math.ceil(fine * ((height * cos + width * sin) * even + 4 * cell_px))
+    owner, border_px = cells(rng, rows, columns, fine * cell_px)
     along, across = turned_grid(height, width, angle, (height / 2, width / 2))
     bent = [sway * cell_px * noise(rng, height, width, 1.5 * cell_px, 1.5 * cell_px) for _ in range(2)]
-    at_x, at_y = fine * (along / even + bent[0]) + size / 2, fine * (across * even + bent[1]) + size / 2
+    at_x, at_y = fine * (along / even + bent[0]) + columns / 2, fine * (across * even + bent[1]) + rows / 2
     # Numbers below 2**24 are whole in float32, which is all that the look-up takes.
     numbers = drawn_along(as_field(owner), at_x, at_y, cv2.INTER_NEAREST).astype(np.int32)
     return numbers, drawn_along(border_px, at_x, at_y) / fine

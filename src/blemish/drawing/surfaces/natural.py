@@ -260,7 +260,10 @@ class _Marble:
 def _cut_marble(marble: _Marble, rng: np.random.Generator, height: int, width: int) -> FloatArray:
     stone = 1 + marble.cloudiness * coloured_noise(rng, height, width, marble.clouds)
     rows, columns = np.indices((height, width), np.float32)
-    folds = [marble.fold_px * coloured_noise(rng, height, width, Spectrum(1.7, 6, 200)) for _ in range(2)]
+    folds = [
+        marble.fold_px * (noise(rng, height, width, 80, 80) + 0.35 * noise(rng, height, width, 24, 24))
+        for _ in range(2)
+    ]
     for size, dark in enumerate(marble.veins):
         vein_px = marble.vein_px / 1.7**size
         layers = coloured_noise(rng, height, width, Spectrum(1.2, vein_px, 6 * vein_px, marble.stretch, marble.angle))

@@ -26,6 +26,8 @@ from blemish.drawing.surfaces.shapes import any_shape, distance_to_shape
 from blemish.drawing.surfaces.textiles import cloth, felt
 from blemish.results import FloatArray
 
+_BODIES: tuple[Family, ...] = (cast_skin, blasted_metal, brushed_metal, scaled_metal, wood, moulded_grain, concrete,
+                               pressed_board, cloth, felt)  # fmt: skip
 SIDE = 320  # pixels a side of a blank
 REACH = 1.15  # what a blank holds: from -REACH to REACH both ways
 
@@ -148,17 +150,8 @@ def _drawn_part(
     )
 
 
-def _any_part(
-    rng: np.random.Generator,
-    blank: Blank,
-    size: tuple[float, float] = (0.7, 0.95),
-    loose: float = 0.35,
-    glossy: float = 0.6,
-    tone: float | None = None,
-    textured: float = 0.35,
-) -> Surface:
-    """Draw a kind around a geometry; the arguments are those of `_drawn_part`."""
-    return Surface(partial(_laid_part, _drawn_part(rng, blank, size, loose, glossy, tone, textured)), any_camera(rng))
+def _on_its_own(part: _Part, rng: np.random.Generator) -> Surface:
+    return Surface(partial(_laid_part, part), any_camera(rng))
 
 
 def _rounded(outline: FloatArray, edge: float, top: float) -> FloatArray:
@@ -174,37 +167,40 @@ def _distance_to_mask(inside: NDArray[np.bool_]) -> FloatArray:
     return blur(as_field(outer) - as_field(inner), 1.2) * (2 * REACH / SIDE)
 
 
-_BODIES: tuple[Family, ...] = (cast_skin, blasted_metal, brushed_metal, scaled_metal, wood, moulded_grain, concrete,
-                               pressed_board, cloth, felt)  # fmt: skip
-
 # Plates ---------------------------------------------------------------------------------------------------------------
 
 
-def _any_outline(rng: np.random.Generator, x: FloatArray, y: FloatArray) -> FloatArray:
-    """Draw the outline of a plate: a smooth bean, a polygon, or boxes joined to a bracket."""
-    way = int(rng.integers(3))
-    if way == 0:
-        angle = np.arctan2(y, x)
-        bulge = np.zeros_like(x)
-        for wave in range(1, 6):
-            bulge += rng.normal(0, 0.2) / wave**1.3 * np.cos(wave * (angle - rng.uniform(0, math.tau)))
-        radius = (1 + bulge) / float((1 + bulge).max())
-        return _distance_to_mask(np.hypot(x, y) < 0.95 * radius)
-    if way == 1:
-        n_corners = int(rng.integers(3, 10))
-        spokes = np.sort(rng.uniform(0, math.tau, n_corners)) if rng.random() < 0.5 else np.arange(n_corners)
-        spokes = spokes if spokes[-1] > n_corners - 1 else spokes * math.tau / n_corners
-        corners = 0.95 * rng.uniform(0.6, 1, n_corners)[:, None] * np.stack([np.cos(spokes), np.sin(spokes)], axis=1)
-        plate = np.zeros(x.shape, np.uint8)
-        cv2.fillPoly(plate, [np.round((corners / REACH + 1) * SIDE / 2 * 16).astype(np.int32)], 1, shift=4)
-        if plate.mean() > 0.1:
-            return _distance_to_mask(plate > 0) - rng.uniform(0, 0.05)
+def _bean(rng: np.random.Generator, x: FloatArray, y: FloatArray) -> NDArray[np.bool_]:
+    angle, bulge = np.arctan2(y, x), np.zeros_like(x)
+    for wave in range(1, 6):
+        bulge += rng.normal(0, 0.2) / wave**1.3 * np.cos(wave * (angle - rng.uniform(0, math.tau)))
+    return np.hypot(x, y) < 0.95 * (1 + bulge) / float((1 + bulge).max())
+
+
+def _polygon(rng: np.random.Generator, x: FloatArray, y: FloatArray) -> NDArray[np.bool_]:
+    n_corners = int(rng.integers(3, 10))
+    uneven = 0.0 if rng.random() < 0.3 else rng.uniform(0.1, 0.45)
+    spokes = math.tau / n_corners * (np.arange(n_corners) + uneven * rng.uniform(-1, 1, n_corners))
+    reach = 0.95 * (1 - 0.9 * uneven * rng.uniform(0, 1, n_corners))
+    corners = reach[:, None] * np.stack([np.cos(spokes), np.sin(spokes)], axis=1)
+    plate = np.zeros(x.shape, np.uint8)
+    cv2.fillPoly(plate, [np.round((corners / REACH + 1) * SIDE / 2 * 16).astype(np.int32)], 1, shift=4)
+    return plate > 0
+
+
+def _bracket(rng: np.random.Generator, x: FloatArray, y: FloatArray) -> NDArray[np.bool_]:
     inside = (np.abs(x) < rng.uniform(0.3, 0.9)) & (np.abs(y) < rng.uniform(0.3, 0.9))
-    for _ in range(int(rng.integers(1, 4))):
+    for _ in range(int(rng.integers(0, 4))):
         middle, half = rng.uniform(-0.6, 0.6, 2), rng.uniform(0.1, 0.5, 2)
         inside |= (np.abs(x - middle[0]) < half[0]) & (np.abs(y - middle[1]) < half[1])
-    inside &= np.maximum(np.abs(x), np.abs(y)) < 0.95
-    return _distance_to_mask(inside)
+    return inside & (np.maximum(np.abs(x), np.abs(y)) < 0.95)
+
+
+def _any_outline(rng: np.random.Generator, x: FloatArray, y: FloatArray) -> FloatArray:
+    """Draw the outline of a plate: a smooth bean, a polygon, or boxes joined to a bracket; sharp or rounded."""
+    inside = (_bean, _polygon, _bracket)[rng.integers(3)](rng, x, y)
+    distance = _distance_to_mask(inside)
+    return blur(distance, rng.uniform(1, 10)) if rng.random() < 0.5 else distance  # a smoothed distance has fillets
 
 
 def _any_plate(rng: np.random.Generator) -> Blank:
@@ -254,53 +250,68 @@ def _drilled(blank: Blank, rng: np.random.Generator, x: FloatArray, y: FloatArra
 
 def plate(rng: np.random.Generator) -> Surface:
     """Draw a kind of plate, bracket or cover: any outline, with holes, collars, ribs, pockets, writing."""
-    return _any_part(rng, _any_plate(rng))
+    return _on_its_own(_drawn_part(rng, _any_plate(rng)), rng)
 
 
 # Round parts ----------------------------------------------------------------------------------------------------------
+
+
+def _to_nearest(angle: FloatArray, n_places: int) -> FloatArray:
+    """Return the angle to the nearest of places around a circle: one sector stands for all."""
+    sector = math.tau / n_places
+    return as_field((angle + sector / 2) % sector - sector / 2)
+
+
+def _any_rim(rng: np.random.Generator, angle: FloatArray, outer: float) -> FloatArray:
+    """Draw the outer radius over the angle: round, or that of a gear, a spline or a scalloped cap."""
+    if rng.random() > 0.35:
+        return np.full_like(angle, outer)
+    n_teeth, depth, flank = int(rng.integers(8, 48)), rng.uniform(0.03, 0.14), rng.uniform(0.1, 1)
+    return as_field(outer - depth * (1 - smoothstep(0.5 + np.cos(n_teeth * angle) / (2 * flank))))
+
+
+def _with_balls(
+    rng: np.random.Generator, radius: FloatArray, angle: FloatArray, bounds: tuple[float, float], blank: Blank
+) -> Blank:
+    """Turn a groove between two radii and put balls into it."""
+    n_balls, middle, ball = int(rng.integers(6, 18)), sum(bounds) / 2, 0.28 * (bounds[1] - bounds[0])
+    spoke = _to_nearest(angle, n_balls)
+    away = np.hypot(radius * np.cos(spoke) - middle, radius * np.sin(spoke)) / ball
+    groove, sphere = smoothstep((1.3 * ball - np.abs(radius - middle)) / 0.02), smoothstep((1 - away) / 0.05)
+    relief = blank.relief - 0.06 * groove + sphere * (0.06 + ball * np.sqrt(np.maximum(1 - away**2, 0)))
+    tint = blank.tint * (1 - 0.7 * groove)
+    return Blank(blank.outline, as_field(relief), as_field(tint + (1.2 - tint) * sphere))
 
 
 def _any_ring(rng: np.random.Generator) -> Blank:
     x, y = _coordinates()
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
     outer, bore = 0.9, rng.uniform(0.12, 0.65)
-    rim = np.full_like(x, outer)
-    toothed = rng.random()
-    if toothed < 0.35:  # a gear, a spline or a scalloped cap
-        n_teeth, depth = int(rng.integers(8, 48)), rng.uniform(0.03, 0.14)
-        flank = rng.uniform(0.1, 1)
-        rim -= depth * (1 - smoothstep(0.5 + np.cos(n_teeth * angle) / (2 * flank)))
-    outline = radius - rim
+    outline = radius - _any_rim(rng, angle, outer)
     relief, tint = _rounded(outline, 0.04, 0.04), np.ones_like(x)
-    bounds = np.sort(rng.uniform(bore, outer, int(rng.integers(1, 6))))
-    for bound in bounds:  # steps and grooves, each field with its own finish
+    for bound in np.sort(rng.uniform(bore, outer, int(rng.integers(1, 6)))):  # steps, each with its own finish
         inside = smoothstep((bound - radius) / rng.uniform(0.01, 0.05))
         relief = relief + rng.uniform(-0.05, 0.05) * inside
         tint = tint * (1 + rng.uniform(-0.4, 0.3) * inside)
-    if rng.random() < 0.3 and outer - bore > 0.3:  # balls or rollers in a groove
-        n_balls, middle, ball = int(rng.integers(6, 18)), (outer + bore) / 2, 0.28 * (outer - bore)
-        spoke = (angle + math.pi / n_balls) % (math.tau / n_balls) - math.pi / n_balls
-        away = np.hypot(radius * np.cos(spoke) - middle, radius * np.sin(spoke)) / ball
-        groove = smoothstep((1.3 * ball - np.abs(radius - middle)) / 0.02)
-        sphere = smoothstep((1 - away) / 0.05)
-        relief = relief - 0.06 * groove + sphere * (0.06 + ball * np.sqrt(np.maximum(1 - away**2, 0)))
-        tint = tint * (1 - 0.7 * groove) * (1 - sphere) + 1.2 * sphere
+    blank = Blank(outline, as_field(relief), as_field(tint))
+    if rng.random() < 0.3 and outer - bore > 0.3:
+        blank = _with_balls(rng, radius, angle, (bore, outer), blank)
     holes = radius - bore
     if rng.random() < 0.5 and outer - bore > 0.25:
         n_holes, at = int(rng.integers(2, 10)), rng.uniform(bore + 0.12, outer - 0.12)
-        spoke = (angle + math.pi / n_holes) % (math.tau / n_holes) - math.pi / n_holes
+        spoke = _to_nearest(angle, n_holes)
         size = min(rng.uniform(0.03, 0.1), 0.35 * (outer - bore), 0.7 * at * math.pi / n_holes)
         holes = np.minimum(holes, np.hypot(radius * np.cos(spoke) - at, radius * np.sin(spoke)) - size)
     if rng.random() < 0.25:  # closed: a cap, a cup or a bottle seen from above
-        relief = relief - rng.uniform(0.02, 0.15) * smoothstep(-holes / 0.05 + 0.5)
-        tint = tint * (1 - rng.uniform(0.2, 0.8) * smoothstep(-holes / 0.02 + 0.5))
-        holes = np.full_like(x, 9)
-    return Blank(as_field(np.maximum(outline, -holes)), as_field(relief), as_field(tint))
+        relief = blank.relief - rng.uniform(0.02, 0.15) * smoothstep(-holes / 0.05 + 0.5)
+        tint = blank.tint * (1 - rng.uniform(0.2, 0.8) * smoothstep(-holes / 0.02 + 0.5))
+        return Blank(outline, as_field(relief), as_field(tint))
+    return replace(blank, outline=as_field(np.maximum(outline, -holes)))
 
 
 def ring(rng: np.random.Generator) -> Surface:
     """Draw a kind of ring, washer, bearing, gear, cap or bottle neck, seen along its axis."""
-    return _any_part(rng, _any_ring(rng), size=(0.7, 1.05))
+    return _on_its_own(_drawn_part(rng, _any_ring(rng), size=(0.7, 1.05)), rng)
 
 
 def _any_turning(rng: np.random.Generator) -> Blank:
@@ -338,7 +349,7 @@ def _any_turning(rng: np.random.Generator) -> Blank:
 
 def turning(rng: np.random.Generator) -> Surface:
     """Draw a kind of turned or moulded long part from the side: screws, shafts, pins, vials, pens, capsules."""
-    return _any_part(rng, _any_turning(rng), loose=0.4, glossy=0.7)
+    return _on_its_own(_drawn_part(rng, _any_turning(rng), loose=0.4, glossy=0.7), rng)
 
 
 # Several of one kind -------------------------------------------------------------------------------------------------
@@ -376,8 +387,8 @@ def part_group(rng: np.random.Generator) -> Surface:
     middles = [
         ((row + 0.5) / n_rows, (column + 0.5) / n_columns) for row in range(n_rows) for column in range(n_columns)
     ]
-    side = 1 / max(n_rows, n_columns)
-    stand = _Stand(rng.uniform(0.03, 0.12) if loose else 0.015, 6.0 if loose else 0.03, rng.uniform(0, math.tau), 0.9)
+    side = 1.3 / max(n_rows, n_columns)  # windows overlap, so that what strays is not cut
+    stand = _Stand(rng.uniform(0.03, 0.12) if loose else 0.015, 6.0 if loose else 0.03, rng.uniform(0, math.tau), 0.7)
     part = replace(_drawn_part(rng, blank, textured=0.15), stand=stand)
     group = _Group(part, tuple(middles), side, log_uniform(rng, 0.01, 0.12))
     return Surface(partial(_laid_group, group), any_camera(rng))
@@ -420,7 +431,9 @@ def _any_package(rng: np.random.Generator) -> Blank:
 
 def chip_package(rng: np.random.Generator) -> Surface:
     """Draw a kind of electronic package on its board: dark body, bright leads on two or four sides, print."""
-    return _any_part(rng, _any_package(rng), size=(0.75, 1.1), loose=0.15, tone=rng.uniform(0.06, 0.25), textured=0)
+    return _on_its_own(
+        _drawn_part(rng, _any_package(rng), size=(0.75, 1.1), loose=0.15, tone=rng.uniform(0.06, 0.25), textured=0), rng
+    )
 
 
 def _any_connector(rng: np.random.Generator) -> Blank:
@@ -443,7 +456,7 @@ def _any_connector(rng: np.random.Generator) -> Blank:
 
 def connector(rng: np.random.Generator) -> Surface:
     """Draw a kind of connector: rows of pins in the cavities of a housing."""
-    return _any_part(rng, _any_connector(rng), size=(0.75, 1.05), loose=0.15)
+    return _on_its_own(_drawn_part(rng, _any_connector(rng), size=(0.75, 1.05), loose=0.15), rng)
 
 
 def _bundle(away_x: FloatArray, away_y: FloatArray, strand: float) -> FloatArray:
@@ -482,7 +495,7 @@ def _any_cable(rng: np.random.Generator) -> Blank:
 
 def cable(rng: np.random.Generator) -> Surface:
     """Draw a kind of cut cable: strands of copper in insulated cores in a jacket, seen from its end."""
-    return _any_part(rng, _any_cable(rng), loose=0.1)
+    return _on_its_own(_drawn_part(rng, _any_cable(rng), loose=0.1), rng)
 
 
 # What grows or is moulded ---------------------------------------------------------------------------------------------
@@ -513,4 +526,4 @@ def _any_kernel(rng: np.random.Generator) -> Blank:
 
 def kernel(rng: np.random.Generator) -> Surface:
     """Draw a kind of nut, seed, stone or pastry: a bulged body of uneven outline, lying as it fell."""
-    return _any_part(rng, _any_kernel(rng), size=(0.55, 0.9), loose=0.7, glossy=0.4)
+    return _on_its_own(_drawn_part(rng, _any_kernel(rng), size=(0.55, 0.9), loose=0.7, glossy=0.4), rng)
