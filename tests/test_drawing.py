@@ -11,6 +11,7 @@ import pytest
 from blemish.drawing import FLAWS, SURFACES, draw_surface
 from blemish.drawing.fields import Camera, Light, Spectrum, cells, coloured_noise, noise, photograph, shade, shadowed
 from blemish.drawing.flaws import FAINTEST, VISIBLE, find_part
+from blemish.drawing.sheets import flaws_sheet, surfaces_sheet
 from blemish.results import FloatArray
 
 SIZES = [(64, 64), (96, 160), (160, 96)]
@@ -294,3 +295,17 @@ def test_compression_changes_detail_and_keeps_brightness() -> None:
     )
     assert np.abs(stored - lost).max() > 0.01
     assert abs(float(stored.mean() - lost.mean())) < 0.01
+
+
+# Sheets ---------------------------------------------------------------------------------------------------------------
+
+
+def test_the_sheets_show_everything() -> None:
+    kinds = surfaces_sheet(n_rows=2, n_columns=3, side_px=32)
+    assert kinds.shape == (64, 96)
+    flaws = flaws_sheet(side_px=32)
+    assert flaws.shape[0] == 32 * (len(FLAWS) // 2)
+    for sheet in (kinds, flaws):
+        assert sheet.dtype == np.float32
+        assert sheet.min() >= 0
+        assert sheet.max() <= 1

@@ -174,11 +174,10 @@ def cells(rng: np.random.Generator, height: int, width: int, cell_px: float) -> 
     return np.asarray(owner, np.int32), as_field(cv2.distanceTransform(inside, cv2.DIST_L2, 5))
 
 
-def drawn_along(field: Field, along: Field, across: Field, interpolation: int = cv2.INTER_LINEAR) -> FloatArray:
-    """Look a field up at other places (column ``along``, row ``across``); beyond its border it is mirrored."""
-    return as_field(
-        cv2.remap(as_field(field), as_field(along), as_field(across), interpolation, borderMode=cv2.BORDER_REFLECT)
-    )
+def sampled(field: Field, column: Field, row: Field, interpolation: int = cv2.INTER_LINEAR) -> FloatArray:
+    """Look a field up at other places, given for each pixel; beyond its border it is mirrored."""
+    at_x, at_y = as_field(column), as_field(row)
+    return as_field(cv2.remap(as_field(field), at_x, at_y, interpolation, borderMode=cv2.BORDER_REFLECT))
 
 
 def crooked_cells(
@@ -207,8 +206,8 @@ def crooked_cells(
     bent = [sway * cell_px * noise(rng, height, width, 1.5 * cell_px, 1.5 * cell_px) for _ in range(2)]
     at_x, at_y = fine * (along / even + bent[0]) + columns / 2, fine * (across * even + bent[1]) + rows / 2
     # Numbers below 2**24 are whole in float32, which is all that the look-up takes.
-    numbers = drawn_along(as_field(owner), at_x, at_y, cv2.INTER_NEAREST).astype(np.int32)
-    return numbers, drawn_along(border_px, at_x, at_y) / fine
+    numbers = sampled(as_field(owner), at_x, at_y, cv2.INTER_NEAREST).astype(np.int32)
+    return numbers, sampled(border_px, at_x, at_y) / fine
 
 
 def shadowed(relief: Field, light: Light, softness_px: float = 0.7) -> FloatArray:

@@ -13,10 +13,10 @@ from blemish.drawing.fields import (
     as_field,
     blur,
     coloured_noise,
-    drawn_along,
     grain,
     log_uniform,
     noise,
+    sampled,
     shade,
     smoothstep,
     turned_grid,
@@ -158,5 +158,5 @@ def distortion(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray,
     at_x = columns + held * (pinch * x - twist * y + shear[0])
     at_y = rows + held * (pinch * y + twist * x + shear[1])
     buckle = shade(0.12 * strength * radius_px * held, side_light(rng), gloss=0)
-    drawn = drawn_along(image, at_x, at_y)
+    drawn = sampled(image, at_x, at_y)
     return inflict(image, in_focus((brightness(drawn) * buckle - image) * (distance < 2), rng), part)

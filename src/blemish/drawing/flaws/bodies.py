@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from blemish.drawing.fields import (
     as_field,
     blur,
-    drawn_along,
     grain,
     log_uniform,
     noise,
+    sampled,
     shade,
     smoothstep,
     turned_grid,
@@ -128,7 +128,7 @@ def drops(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDAr
     soft = blur(relief, 0.6)
     lamp, gloss = side_light(rng), rng.uniform(0.1, 0.6)
     wet = shade(soft, lamp, gloss, 60) - shade(np.zeros_like(soft), lamp, gloss, 60)
-    lens = drawn_along(image, at_x, at_y)
+    lens = sampled(image, at_x, at_y)
     strength = log_uniform(rng, 0.2, 0.9)
     change = np.where(relief > 0, lens * 0.9 - image, 0) + 0.6 * brightness(image) * wet
     return inflict(image, in_focus(strength * change, rng), part)

@@ -12,9 +12,9 @@ from blemish.drawing.fields import (
     as_field,
     blur,
     crooked_cells,
-    drawn_along,
     log_uniform,
     noise,
+    sampled,
     shade,
     smoothstep,
     turned_grid,
@@ -213,7 +213,7 @@ def pulled_thread(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArr
     aside = across + wave_px
     pull = 0.5 * strength * reach_px * np.tanh(aside / px) * np.exp(-np.abs(aside) / reach_px) * held
     rows, columns = np.indices(image.shape, np.float32)
-    drawn = drawn_along(image, columns - pull * math.sin(heading), rows + pull * math.cos(heading))
+    drawn = sampled(image, columns - pull * math.sin(heading), rows + pull * math.cos(heading))
     thread = np.exp(-((aside / rng.uniform(0.6, 1.4) / px) ** 2)) * held
     relief = strength * px * 1.5 * thread + 0.5 * strength * px * np.exp(-np.abs(aside) / reach_px) * held
     lit = shade(relief, side_light(rng), gloss=0)

@@ -16,10 +16,10 @@ from blemish.drawing.fields import (
     blur,
     coloured_noise,
     crooked_cells,
-    drawn_along,
     grain,
     log_uniform,
     noise,
+    sampled,
     smoothstep,
     turned_grid,
 )
@@ -232,7 +232,7 @@ class _Cut:
 def _rings(rng: np.random.Generator, radius: FloatArray, fine_px: float) -> FloatArray:
     """Return noise that depends on the radius (H, W) alone, of standard deviation about 1; rings ``fine_px`` wide."""
     levels = blur(rng.standard_normal((1, 4096), dtype=np.float32), 1.0) * 1.88  # the blur takes the rest
-    return drawn_along(levels, np.minimum(radius / fine_px, 4095), np.zeros_like(radius))
+    return sampled(levels, np.minimum(radius / fine_px, 4095), np.zeros_like(radius))
 
 
 def _turned_face(cut: _Cut, rng: np.random.Generator, height: int, width: int) -> FloatArray:

@@ -17,10 +17,10 @@ from blemish.drawing.fields import (
     cells,
     coloured_noise,
     crooked_cells,
-    drawn_along,
     grain,
     log_uniform,
     noise,
+    sampled,
     shade,
     smoothstep,
     turned_grid,
@@ -267,7 +267,7 @@ def _cut_marble(marble: _Marble, rng: np.random.Generator, height: int, width: i
     for size, dark in enumerate(marble.veins):
         vein_px = marble.vein_px / 1.7**size
         layers = coloured_noise(rng, height, width, Spectrum(1.2, vein_px, 6 * vein_px, marble.stretch, marble.angle))
-        bent = np.abs(drawn_along(layers, columns + folds[0], rows + folds[1]))
+        bent = np.abs(sampled(layers, columns + folds[0], rows + folds[1]))
         patchy = smoothstep(0.5 + 0.6 * noise(rng, height, width, 80, 80))
         stone -= dark * patchy * np.exp(-bent * marble.sharpness * (1 + size))
     return rolled_off(marble.tone * np.maximum(stone, 0.05))

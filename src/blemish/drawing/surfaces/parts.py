@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.drawing.fields import as_field, blur, drawn_along, grain, log_uniform, noise, smoothstep, turned_grid
+from blemish.drawing.fields import as_field, blur, grain, log_uniform, noise, sampled, smoothstep, turned_grid
 from blemish.drawing.surfaces.backdrops import any_backdrop, contrasting_tone, laid_on
 from blemish.drawing.surfaces.kind import Family, Finish, Scene, Surface, any_camera, any_finish, lit
 from blemish.drawing.surfaces.lettering import lettering
@@ -340,8 +340,8 @@ def _any_turning(rng: np.random.Generator) -> Blank:
     # A thread runs around: its crests lean from one flank to the other.
     shift = as_field(lean)[None] * y / thick / (2 * REACH) * SIDE
     column = np.broadcast_to(np.arange(SIDE, dtype=np.float32), x.shape) + shift
-    wide = drawn_along(profile, column, np.zeros_like(x))
-    colour = drawn_along(as_field(tint)[None], column, np.zeros_like(x))
+    wide = sampled(profile, column, np.zeros_like(x))
+    colour = sampled(as_field(tint)[None], column, np.zeros_like(x))
     outline = as_field(np.maximum(np.abs(y) - wide, np.abs(x) - 0.95))
     bulge = np.sqrt(np.maximum(wide**2 - y**2, 0))
     return Blank(outline, as_field(0.8 * bulge), colour)
@@ -513,7 +513,7 @@ def _any_kernel(rng: np.random.Generator) -> Blank:
     relief = rng.uniform(0.2, 0.7) * np.sqrt(np.maximum(1 - radius**2, 0)) ** rng.uniform(0.7, 1.4)
     stripes = noise(rng, 64, 512, 3, 60)[0]
     from_pole = np.arctan2(y, x + 0.8)  # the streaks run from where it was attached
-    streaks = drawn_along(stripes[None], as_field((from_pole + math.pi) / math.tau * 511), np.zeros_like(x))
+    streaks = sampled(stripes[None], as_field((from_pole + math.pi) / math.tau * 511), np.zeros_like(x))
     tint = (
         1
         + rng.uniform(0, 0.2) * streaks * smoothstep(np.hypot(x + 0.8, y) / 0.4)

@@ -15,10 +15,10 @@ from blemish.drawing.fields import (
     blur,
     coloured_noise,
     crooked_cells,
-    drawn_along,
     grain,
     log_uniform,
     noise,
+    sampled,
     smoothstep,
     turned_grid,
 )
@@ -295,7 +295,7 @@ def _ribbed_sheet(ribs: _Ribs, rng: np.random.Generator, height: int, width: int
     number = np.floor(at)
     place = (at - number) * 256
     table = np.pad(np.stack([ribs.profile, ribs.tint]), ((0, 0), (2, 2)), mode="wrap")
-    height_px, tint = (drawn_along(row[None], place + 1.5, np.zeros_like(place)) for row in table)
+    height_px, tint = (sampled(row[None], place + 1.5, np.zeros_like(place)) for row in table)
     level = 1 + ribs.uneven * rng.standard_normal(4096, dtype=np.float32)[number.astype(np.int32) % 4096]
     streaks = 1 + ribs.streaks * noise(rng, height, width, 250, 1.3, ribs.angle)
     relief = height_px + ribs.roughness_px * grain(rng, height, width, 5, 0.8)
@@ -364,7 +364,7 @@ def _repeated_artwork(repeat: _Repeat, rng: np.random.Generator, height: int, wi
     size = len(repeat.artwork)
     scale_x, scale_y = (size / pitch_px for pitch_px in repeat.lattice.pitch_px)
     fine = blur(repeat.artwork, max(0.45 * max(scale_x, scale_y) * repeat.bleed_px, 0.3))
-    ink = drawn_along(fine, cell.x * scale_x + size / 2, cell.y * scale_y + size / 2)
+    ink = sampled(fine, cell.x * scale_x + size / 2, cell.y * scale_y + size / 2)
     dye = 1 + repeat.contrast * rng.standard_normal(4096, dtype=np.float32)[cell.number]
     tone = repeat.tones[0] + (repeat.tones[1] * dye - repeat.tones[0]) * ink
     between = np.clip(repeat.gap_px / 2 - cell.border_px + 0.5, 0, 1) if repeat.gap_px else 0.0

@@ -18,7 +18,7 @@ class Shape:
 
     kind: str  # a name of SHAPES
     slimness: float  # width against length, up to 1
-    corner: float  # radius of rounded corners
+    corner: float  # how far corners are rounded, where the shape has right angles; takes a little off the size
     bore: float  # radius of a hole in the middle; 0 is none
 
 
