@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.drawing.fields import as_field, blur, grain, log_uniform, turned_grid
+from blemish.drawing.fields import as_field, blur, grain, log_uniform, sampled, turned_grid
 from blemish.drawing.surfaces.kind import Finish, Surface, any_camera, any_finish, lit
 from blemish.drawing.surfaces.lettering import put_text
 from blemish.results import FloatArray
@@ -41,33 +41,50 @@ class _Board:
     finish: Finish
 
 
+def _route_bus(art: NDArray[np.uint8], rng: np.random.Generator) -> None:
+    """Route a few parallel traces at multiples of 45 degrees, each to a via."""
+    n_lines, pitch = int(rng.integers(1, 7)), int(rng.integers(9, 14))
+    start, width = rng.integers(0, _SIDE, 2), int(rng.integers(2, 6))
+    eighths = rng.choice([-1, 0, 1], 3).cumsum() + rng.integers(8)
+    headings = np.stack([np.cos(eighths * math.pi / 4), np.sin(eighths * math.pi / 4)], axis=1)
+    for line in range(n_lines):
+        first = start + line * np.array([pitch, 0 if eighths[0] % 4 == 2 else pitch])
+        ways = rng.integers(30, 130, (3, 1)) * headings
+        path = np.round(first + np.concatenate([np.zeros((1, 2)), ways.cumsum(axis=0)])).astype(np.int32)
+        cv2.polylines(art, [path], False, 128, width, cv2.LINE_AA)
+        cv2.circle(art, path[-1].tolist(), width + 3, 255, cv2.FILLED, cv2.LINE_AA)
+        cv2.circle(art, path[-1].tolist(), max(width - 1, 2), 0, cv2.FILLED, cv2.LINE_AA)
+
+
 def _routed(rng: np.random.Generator) -> FloatArray:
-    """Route traces at multiples of 45 degrees between vias, and print a few marks."""
+    """Lay out areas of copper, traces, vias and printed marks; (_SIDE, _SIDE)."""
     art = np.zeros((_SIDE, _SIDE), np.uint8)
     for _ in range(int(rng.integers(0, 4))):
         corner, extent = rng.integers(0, 400, 2), rng.integers(60, 220, 2)
         cv2.rectangle(art, corner.tolist(), (corner + extent).tolist(), 128, cv2.FILLED)
     for _ in range(int(rng.integers(12, 45))):
-        n_lines, pitch = int(rng.integers(1, 7)), int(rng.integers(9, 14))
-        start, width = rng.integers(0, _SIDE, 2), int(rng.integers(2, 6))
-        turns = rng.choice([-1, 0, 1], 3).cumsum() + rng.integers(8)
-        for line in range(n_lines):
-            at = start + line * np.array([pitch, 0 if turns[0] % 4 == 2 else pitch])
-            path = [at]
-            for turn, long in zip(turns, rng.integers(30, 130, 3), strict=True):
-                at = at + np.round(
-                    long * np.array([math.cos(turn * math.pi / 4), math.sin(turn * math.pi / 4)])
-                ).astype(int)
-                path.append(at)
-            cv2.polylines(art, [np.array(path, np.int32)], False, 128, width, cv2.LINE_AA)
-            cv2.circle(art, path[-1].tolist(), width + 3, 255, cv2.FILLED, cv2.LINE_AA)
-            cv2.circle(art, path[-1].tolist(), max(width - 1, 2), 0, cv2.FILLED, cv2.LINE_AA)
+        _route_bus(art, rng)
     for _ in range(int(rng.integers(2, 9))):
-        left, foot = rng.integers(10, 440, 2)
-        put_text(
-            art, f"{rng.choice(list('RCLUDQ'))}{rng.integers(1, 99)}", int(left), int(foot), rng.uniform(0.5, 0.9), 2
-        )
+        left, foot = (int(place) for place in rng.integers(10, 440, 2))
+        mark = f"{rng.choice(list('RCLUDQ'))}{rng.integers(1, 99)}"
+        put_text(art, mark, left, foot, size=rng.uniform(0.5, 0.9), weight=2)
     return as_field(art / np.float32(255))
+
+
+def _any_component(rng: np.random.Generator, *, large: bool) -> _Component:
+    """Draw a component that has no place yet: a chip with leads, a resistor with its caps, or something round."""
+    way = rng.random()
+    if large and way < 0.7:
+        half = rng.uniform(40, 110, 2)
+        tone, n_leads = rng.uniform(0.04, 0.2), int(rng.integers(4, 16))
+        return _Component((0, 0), (half[0], half[1]), tone, caps=0, n_leads=n_leads, thick=14, round=False)
+    if way < 0.75:
+        long = log_uniform(rng, 10, 30)
+        wide = long * rng.uniform(0.4, 0.6)
+        tone, caps = rng.uniform(0.05, 0.6), rng.uniform(0.2, 0.35)
+        return _Component((0, 0), (long, wide), tone, caps, n_leads=0, thick=8, round=False)
+    radius = rng.uniform(12, 45)
+    return _Component((0, 0), (radius, radius), rng.uniform(0.1, 0.7), caps=0, n_leads=0, thick=20, round=True)
 
 
 def _any_components(rng: np.random.Generator) -> tuple[_Component, ...]:
@@ -75,27 +92,14 @@ def _any_components(rng: np.random.Generator) -> tuple[_Component, ...]:
     taken = np.zeros((_SIDE, _SIDE), np.bool_)
     chosen = []
     for trial in range(int(rng.integers(15, 60))):
-        way = rng.random()
-        if trial < 3 and way < 0.7:  # large ones first, while there is room
-            half = rng.uniform(40, 110, 2)
-            made = _Component(
-                (0, 0), (half[0], half[1]), rng.uniform(0.04, 0.2), 0, int(rng.integers(4, 16)), 14, False
-            )
-        elif way < 0.75:
-            long = log_uniform(rng, 10, 30)
-            wide = long * rng.uniform(0.4, 0.6)
-            made = _Component((0, 0), (long, wide), rng.uniform(0.05, 0.6), rng.uniform(0.2, 0.35), 0, 8, False)
-        else:
-            radius = rng.uniform(12, 45)
-            made = _Component((0, 0), (radius, radius), rng.uniform(0.1, 0.7), 0, 0, 20, True)
+        component = _any_component(rng, large=trial < 3)  # large ones first, while there is room
         column, row = rng.uniform(0, _SIDE, 2)
-        reach = [half + (18 if made.n_leads else 6) for half in made.half]
-        area = np.s_[
-            max(int(row - reach[1]), 0) : int(row + reach[1]), max(int(column - reach[0]), 0) : int(column + reach[0])
-        ]
-        if not taken[area].any():
-            taken[area] = True
-            chosen.append(replace(made, middle=(column, row)))
+        reach = [half + (18 if component.n_leads else 6) for half in component.half]
+        rows = slice(max(int(row - reach[1]), 0), int(row + reach[1]))
+        columns = slice(max(int(column - reach[0]), 0), int(column + reach[0]))
+        if not taken[rows, columns].any():
+            taken[rows, columns] = True
+            chosen.append(replace(component, middle=(column, row)))
     return tuple(chosen)
 
 
@@ -121,10 +125,9 @@ def _soldered(
     if component.round:
         for share, bright, height in ((1.0, tin, 0.9), (0.85, component.tone, 1.0)):
             centre = (round(middle[0] * 16), round(middle[1] * 16))
-            cv2.circle(tone, centre, round(share * long * 16), bright, cv2.FILLED, cv2.LINE_8, shift=4)
-            cv2.circle(
-                relief, centre, round(share * long * 16), height * component.thick, cv2.FILLED, cv2.LINE_8, shift=4
-            )
+            radius = round(share * long * 16)
+            cv2.circle(tone, centre, radius, bright, cv2.FILLED, cv2.LINE_8, shift=4)
+            cv2.circle(relief, centre, radius, height * component.thick, cv2.FILLED, cv2.LINE_8, shift=4)
         return
     for lead in range(component.n_leads):
         at = (2 * (lead + 0.5) / component.n_leads - 1) * 0.92 * long
@@ -146,14 +149,9 @@ def _populated_board(board: _Board, rng: np.random.Generator, height: int, width
     scale = _SIDE / side_px
     middle = [size / 2 + rng.normal(0, board.shift) * side_px for size in (height, width)]
     along, across = turned_grid(height, width, board.heading + rng.normal(0, board.shift), (middle[0], middle[1]))
-    soften = max(0.5 * scale, 0.4)
-    seen = [
-        as_field(
-            cv2.remap(blur(layer, soften), along * scale + _SIDE / 2, across * scale + _SIDE / 2, cv2.INTER_LINEAR,
-                      borderMode=cv2.BORDER_REFLECT)
-        )
-        for layer in (tone, relief)
-    ]  # fmt: skip
+    at_x, at_y = along * scale + _SIDE / 2, across * scale + _SIDE / 2
+    soften = max(0.5 * scale, 0.4)  # as fine as the image can show
+    seen = [sampled(blur(layer, soften), at_x, at_y) for layer in (tone, relief)]
     weave = 1 + 0.03 * grain(rng, height, width, 6, 0.8)
     return lit(seen[0] * weave, seen[1] / scale, board.finish, rng)
 
