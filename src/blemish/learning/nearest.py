@@ -142,8 +142,8 @@ def draw_batch(images: PreparedImages, settings: NearestSettings, step: int) -> 
     """Cut the images of a step and give them defects; depends on nothing but its arguments.
 
     Aligned images are cut at one and the same place, others anywhere. All are cut to the largest size that fits into
-    each, so that nothing has to be made up beyond an edge. An image is never its own reference: no
-    inspection ever sees such a distance.
+    each, so that nothing has to be made up beyond an edge. An image is never its own reference: no inspection ever sees
+    such a distance.
     """
     rng = np.random.default_rng([settings.seed, step])
     n_images = settings.n_reference + settings.n_defective
@@ -158,9 +158,7 @@ def draw_batch(images: PreparedImages, settings: NearestSettings, step: int) -> 
     height, width = (min(settings.crop, int(side)) // stride * stride for side in shapes.min(axis=0))
     corners = rng.integers(0, shapes + 1 - np.array([height, width]))  # (n, 2)
     if settings.aligned:
-        corners[:] = (
-            corners[0] // coarsest * coarsest
-        )  # so that a location is the same cell in every image, cut or whole
+        corners[:] = corners[0] // coarsest * coarsest  # a location is the same cell in every image, cut or whole
     crops = [
         np.clip(vary_light(images.cut(index, top, left, height, width), rng)[0], 0, 1)
         for index, (top, left) in zip(chosen, corners, strict=True)
