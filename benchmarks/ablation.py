@@ -366,17 +366,13 @@ class OurTriplets(NearestTriplets):
         if not levels:
             self.network = BoundedNetwork(torch.Generator().manual_seed(settings.seed), NEAR)
 
-    def close(self) -> None:
-        """Wait for what is being drawn, and draw no more: the next variant may draw otherwise."""
-        self._drawer.shutdown(cancel_futures=True)
-
 
 class RandomTriplets(OurTriplets):
     """The paper's triplets, dense: a random good location, a clean one and a defective one of other images."""
 
     def loss(self, step: int, device: torch.device) -> tuple[Tensor, int]:
         """Draw the batch of a step; return the mean loss of its triplets and their number."""
-        batch, settings = self._batch(step), self._settings
+        batch, settings = self._batches.take(step), self._settings
         pixels = torch.from_numpy(np.concatenate([batch.reference, batch.defective])).unsqueeze(1)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
             embeddings = self.network(pixels.to(device))  # (R + N, D, h, w)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -119,7 +120,8 @@ def _fit_nearest(
     prepared = PreparedImages(images.learned, preparation, progress)
     settings = NearestSettings.of(kind, seen.explained, seed)
     learner = NearestTriplets(prepared, settings)
-    summary = train(learner, **duration, run_id=run_id(hashes), checkpoint_path=checkpoint_path, progress=progress)
+    with closing(learner):
+        summary = train(learner, **duration, run_id=run_id(hashes), checkpoint_path=checkpoint_path, progress=progress)
     training = {**asdict(settings), **asdict(summary), "bfloat16": learner.bfloat16, "waited_s": learner.waited_s}
     return nearest_detector(
         learner.network,

@@ -12,11 +12,12 @@ Where images are aligned, "nearest" means nearest at the same location, give or 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -40,6 +41,9 @@ _MOST_ELSEWHERE: Final = 0.6  # of all triplets; the others are needed for drawn
 _FAR: Final = 6  # cells that are surely another place
 _BANK: Final = 2048  # embeddings in the reference set of a step where images are not aligned
 _CELLS_AT_ONCE: Final = 4096  # whose distances to the reference set are in memory together
+
+
+_Drawn = TypeVar("_Drawn")
 
 
 @dataclass(frozen=True)
@@ -163,24 +167,73 @@ def draw_batch(images: PreparedImages, settings: NearestSettings, step: int) -> 
         np.clip(vary_light(images.cut(index, top, left, height, width), rng)[0], 0, 1)
         for index, (top, left) in zip(chosen, corners, strict=True)
     ]
-    defective, labels, count = [], [], 0
     # Where places mean nothing, a piece of the surface elsewhere is just more surface.
     structural = settings.structural if settings.aligned else settings.structural / 2
-    for crop in crops[settings.n_reference :]:
-        label = np.zeros(crop.shape, dtype=np.int32)
-        for _ in range(rng.integers(1, settings.most_defects + 1)):
+    good, spoiled = crops[: settings.n_reference], crops[settings.n_reference :]
+    return spoil(good, spoiled, settings.most_defects, lambda: _any_defect(structural, rng), rng)
+
+
+def spoil(
+    reference: Sequence[FloatArray],
+    good: Sequence[FloatArray],
+    most_defects: int,
+    any_defect: Callable[[], Defect],
+    rng: np.random.Generator,
+) -> Batch:
+    """Give good images defects, and look at them and at the reference images through one camera.
+
+    Args:
+        reference: images ``(H, W)`` that stay good.
+        good: images of the same size that get defects.
+        most_defects: on one image; at least one.
+        any_defect: draws what kind comes next.
+        rng: of number, place and shape.
+    """
+    defective, labels, count = [], [], 0
+    for image in good:
+        label = np.zeros(image.shape, dtype=np.int32)
+        for _ in range(rng.integers(1, most_defects + 1)):
             count += 1
-            crop, mask = _any_defect(structural, rng)(crop, rng)
+            image, mask = any_defect()(image, rng)
             label[mask] = count
-        defective.append(crop)
+        defective.append(image)
         labels.append(label)
-    seen = through_one_camera(np.stack(crops[: settings.n_reference] + defective), rng)
-    return Batch(seen[: settings.n_reference], seen[settings.n_reference :], np.stack(labels))
+    seen = through_one_camera(np.stack([*reference, *defective]), rng)
+    return Batch(seen[: len(reference)], seen[len(reference) :], np.stack(labels))
 
 
 def _any_defect(structural: float, rng: np.random.Generator) -> Defect:
     family = STRUCTURAL if rng.random() < structural else SURFACE
     return family[rng.integers(len(family))]
+
+
+class DrawnAhead(Generic[_Drawn]):
+    """Has the batches of the next steps drawn while the network works on this one.
+
+    Args:
+        draw: makes the batch of a step, from nothing but its number.
+        drawer: threads or processes to draw in.
+        ahead: how many steps.
+    """
+
+    def __init__(self, draw: Callable[[int], _Drawn], drawer: Executor, ahead: int) -> None:
+        self._draw, self._drawer, self._ahead = draw, drawer, ahead
+        self._drawn: dict[int, Future[_Drawn]] = {}
+        self.waited_s = 0.0  # how long steps have waited for their batch
+
+    def take(self, step: int) -> _Drawn:
+        """Return the batch of a step."""
+        for number in range(step, step + 1 + self._ahead):
+            if number not in self._drawn:
+                self._drawn[number] = self._drawer.submit(self._draw, number)
+        started = time.monotonic()
+        batch = self._drawn.pop(step).result()
+        self.waited_s += time.monotonic() - started
+        return batch
+
+    def close(self) -> None:
+        """Draw no more."""
+        self._drawer.shutdown(cancel_futures=True)
 
 
 class NearestTriplets:
@@ -195,10 +248,18 @@ class NearestTriplets:
         self.network = BoundedNetwork(torch.Generator().manual_seed(settings.seed), NEAR if settings.aligned else WIDE)
         self.bfloat16 = multiplies_bfloat16_fast()
         self.key: dict[str, Any] = {"n_images": len(images), "bfloat16": self.bfloat16, **asdict(settings)}
-        self._images, self._settings = images, settings
-        self._drawer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="blemish-defects")
-        self._drawn: dict[int, Future[Batch]] = {}
-        self.waited_s = 0.0  # how long steps have waited for their batch
+        self._settings = settings
+        drawer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="blemish-defects")
+        self._batches = DrawnAhead(partial(draw_batch, images, settings), drawer, _AHEAD)
+
+    @property
+    def waited_s(self) -> float:
+        """How long steps have waited for their batch."""
+        return self._batches.waited_s
+
+    def close(self) -> None:
+        """Draw no more batches."""
+        self._batches.close()
 
     def optimiser(self) -> torch.optim.Optimizer:
         """Make AdamW."""
@@ -216,44 +277,52 @@ class NearestTriplets:
 
     def loss(self, step: int, device: torch.device) -> tuple[Tensor, int]:
         """Draw the batch of a step; return the mean loss of its triplets and their number."""
-        batch, settings = self._batch(step), self._settings
+        batch, settings = self._batches.take(step), self._settings
         pixels = torch.from_numpy(np.concatenate([batch.reference, batch.defective])).unsqueeze(1)  # (R + N, 1, H, W)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
             embeddings = self.network(pixels.to(device))  # (R + N, D, h, w)
         reference, images = embeddings[: settings.n_reference], embeddings[settings.n_reference :]
         generator = torch.Generator().manual_seed(int(np.random.default_rng([settings.seed, step, 1]).integers(2**62)))
-        clean, defective = locations(batch.defects, settings.margin)  # (N, h, w) weights each
+        return nearest_normal_loss(reference, images, batch.defects, settings, generator), settings.triplets
 
-        n_elsewhere = round(settings.elsewhere * settings.triplets)
-        references = _references(reference, settings.aligned, generator)
-        positives = _draw(clean, settings.clean, generator)
-        negatives = _draw(defective, settings.triplets - n_elsewhere, generator)
-        d_positive = nearest_distance(images, positives.to(device), references)
-        d_negative = nearest_distance(images, negatives.to(device), references)
-        if n_elsewhere:
-            moved = elsewhere_distance(images, reference, n_elsewhere, generator)
-            d_negative = torch.cat([d_negative, moved])
-        return self._loss(d_positive, d_negative, generator), settings.triplets
 
-    def _loss(self, d_positive: Tensor, d_negative: Tensor, generator: torch.Generator) -> Tensor:
-        """Pair every negative with a positive, half of them with one of the hardest."""
-        settings = self._settings
-        n_hard = round(settings.hard * settings.triplets)
-        hardest = d_positive.topk(max(1, round(settings.hardest * settings.clean))).values
-        hard = hardest.index_select(0, torch.randint(len(hardest), (n_hard,), generator=generator).to(hardest.device))
-        paired = torch.cat([hard, d_positive[: settings.triplets - n_hard]])
-        order = torch.randperm(len(paired), generator=generator).to(paired.device)
-        return triplet_softmax_loss(paired.index_select(0, order), d_negative)
+def nearest_normal_loss(
+    reference: Tensor,
+    images: Tensor,
+    defects: NDArray[np.int32],
+    settings: NearestSettings,
+    generator: torch.Generator,
+) -> Tensor:
+    """Ask that clean locations be nearer to a reference set than defective ones, and than places are to other places.
 
-    def _batch(self, step: int) -> Batch:
-        """Return the batch of a step, and have the next ones drawn meanwhile."""
-        for ahead in range(step, step + 1 + _AHEAD):
-            if ahead not in self._drawn:
-                self._drawn[ahead] = self._drawer.submit(draw_batch, self._images, self._settings, ahead)
-        started = time.monotonic()
-        batch = self._drawn.pop(step).result()
-        self.waited_s += time.monotonic() - started
-        return batch
+    Args:
+        reference: ``(R, D, h, w)`` embeddings of good images.
+        images: ``(N, D, h, w)`` embeddings of images with defects.
+        defects: ``(N, H, W)``: 0 where clean, otherwise a number for every defect.
+        settings: how many triplets of which sort.
+        generator: of all draws.
+
+    Returns:
+        Scalar in (0, 1), the mean over all triplets.
+    """
+    device = images.device
+    clean, defective = locations(defects, settings.margin)  # (N, h, w) weights each
+    n_elsewhere = round(settings.elsewhere * settings.triplets)
+    references = _references(reference, settings.aligned, generator)
+    positives = _draw(clean, settings.clean, generator)
+    negatives = _draw(defective, settings.triplets - n_elsewhere, generator)
+    d_positive = nearest_distance(images, positives.to(device), references)
+    d_negative = nearest_distance(images, negatives.to(device), references)
+    if n_elsewhere:
+        moved = elsewhere_distance(images, reference, n_elsewhere, generator)
+        d_negative = torch.cat([d_negative, moved])
+    # Every negative is paired with a positive, some of them with one of the hardest.
+    n_hard = round(settings.hard * settings.triplets)
+    hardest = d_positive.topk(max(1, round(settings.hardest * settings.clean))).values
+    hard = hardest.index_select(0, torch.randint(len(hardest), (n_hard,), generator=generator).to(device))
+    paired = torch.cat([hard, d_positive[: settings.triplets - n_hard]])
+    order = torch.randperm(len(paired), generator=generator).to(device)
+    return triplet_softmax_loss(paired.index_select(0, order), d_negative)
 
 
 def locations(defects: NDArray[np.int32], margin: int) -> tuple[Tensor, Tensor]:
