@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "datasets": _FOUNDATION,
     "drawing": _FOUNDATION,
     "detection": _FOUNDATION,
-    "learning": _FOUNDATION | {"detection", ""},
+    "learning": _FOUNDATION | {"detection", "drawing", ""},
     "report": _FOUNDATION | {"detection"},
     "evaluation": _FOUNDATION | {"detection", "report"},
     "reproduction": _FOUNDATION | {"detection", "learning", "evaluation", "report"},

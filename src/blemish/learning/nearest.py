@@ -269,11 +269,8 @@ class NearestTriplets:
         )
 
     def learning_rate(self, step: int, n_steps: int) -> float:
-        """Rise linearly over the first 30 steps, stay for a tenth of all, then fall to a hundredth as half a cosine."""
-        warm_up = min(1.0, (step + 1) / 30)
-        stay = n_steps // FIRST_PART
-        fall = 0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * max(step - stay, 0) / (n_steps - stay))))
-        return self._settings.learning_rate * warm_up * fall
+        """Return the rate of a step, see `rate`."""
+        return self._settings.learning_rate * rate(step, n_steps)
 
     def loss(self, step: int, device: torch.device) -> tuple[Tensor, int]:
         """Draw the batch of a step; return the mean loss of its triplets and their number."""
@@ -284,6 +281,14 @@ class NearestTriplets:
         reference, images = embeddings[: settings.n_reference], embeddings[settings.n_reference :]
         generator = torch.Generator().manual_seed(int(np.random.default_rng([settings.seed, step, 1]).integers(2**62)))
         return nearest_normal_loss(reference, images, batch.defects, settings, generator), settings.triplets
+
+
+def rate(step: int, n_steps: int) -> float:
+    """Rise linearly to 1 over the first 30 steps, stay for a tenth of all, then fall to 0.01 as half a cosine."""
+    warm_up = min(1.0, (step + 1) / 30)
+    stay = n_steps // FIRST_PART
+    fall = 0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * max(step - stay, 0) / (n_steps - stay))))
+    return warm_up * fall
 
 
 def nearest_normal_loss(

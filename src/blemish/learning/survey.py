@@ -30,6 +30,7 @@ _SMALL: Final = 64  # pixels a side at which images are compared with their mean
 _SHADING: Final = 8.0  # pixels of these; coarser differences are light, not parts
 _DEGREE: Final = 4  # of the polynomial that light from the side or a dark corner follow
 _QUANTILES: Final = (0.001, 0.999)  # of all pixels: what lies beyond is glare and dead pixels
+LEAST_RANGE: Final = 1 / 255  # of grey values; images with less show nothing
 _HEADROOM: Final = 0.1  # of the grey range, kept free at both ends for defects brighter or darker than anything good
 
 
@@ -60,13 +61,13 @@ class Survey:
         scale = min(1.0, math.sqrt(AREA_PX[reference] / (self.height * self.width)))
         stride = BoundedNetwork.STRIDE
         fixed = self.same_size or reference is Reference.LOCATION
-        margin = _HEADROOM * (self.brightest - self.darkest)
+        black, white = with_headroom(self.darkest, self.brightest)
         return Preparation(
             height=max(round(self.height * scale / stride), 1) * stride if fixed else None,
             width=max(round(self.width * scale / stride), 1) * stride if fixed else None,
             scale=scale,
-            black=self.darkest - margin,
-            white=self.brightest + margin,
+            black=black,
+            white=white,
             multiple=stride,
             patch_size=WIDE.view,
             stride=stride,
@@ -108,14 +109,14 @@ def survey(paths: Sequence[Path], progress: Progress = silent) -> Survey:
 
     read_all(paths, look)
     sides = np.array(sizes)  # (n, 2)
-    darkest, brightest = (float(grey) for grey in np.quantile(np.concatenate(greys), _QUANTILES))
+    darkest, brightest = grey_range(np.concatenate(greys))
     pictures = np.stack(small)  # (n, 64, 64)
     if len(pictures) > 1 and not (pictures != pictures[0]).any():
         raise DatasetError(
             f"All {len(pictures)} good images look exactly alike. Expected photographs of different parts: from copies "
             "of one picture nothing can be learned about how good parts differ."
         )
-    if brightest - darkest < 1 / 255:
+    if brightest - darkest < LEAST_RANGE:
         raise DatasetError(
             f"The good images are all of one colour (grey values from {darkest:.3f} to {brightest:.3f}). Expected "
             "photographs of parts; check exposure and export."
@@ -131,6 +132,18 @@ def survey(paths: Sequence[Path], progress: Progress = silent) -> Survey:
         brightest=brightest,
         explained=_explained_by_mean(pictures) if same_size else 0.0,
     )
+
+
+def grey_range(greys: FloatArray) -> tuple[float, float]:
+    """Return the grey values between which nearly all pixels lie."""
+    darkest, brightest = np.quantile(greys, _QUANTILES)
+    return float(darkest), float(brightest)
+
+
+def with_headroom(darkest: float, brightest: float) -> tuple[float, float]:
+    """Return what becomes black and what becomes white: there is room for defects darker and brighter than all good."""
+    margin = _HEADROOM * (brightest - darkest)
+    return darkest - margin, brightest + margin
 
 
 def _explained_by_mean(pictures: FloatArray) -> float:
