@@ -13,7 +13,7 @@ from blemish.learning import universal
 from blemish.learning.training import train
 from blemish.learning.universal import UniversalSettings, UniversalTriplets, draw_kinds
 
-SMALL = UniversalSettings(n_kinds=2, side=64, n_reference=2, n_defective=3, triplets=64, clean=128)
+SMALL = UniversalSettings(n_kinds=2, side=64, n_reference=2, n_defective=3, triplets=64)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -53,7 +53,9 @@ class UniversalSettings:
     most_defects: int = 3  # on one of them; at least one
     physical: float = 0.6  # share of the defects that are drawn as they come about (`FLAWS`); the others are pasted
     triplets: int = 256  # of each kind
-    clean: int = 1024  # clean locations of each kind that are looked at to find the hardest
+    hard: float = (
+        0.0  # share of the triplets whose positive is one of the hardest; with half, nothing is learned at all
+    )
     learning_rate: float = 2e-3  # at its highest
     weight_decay: float = 1e-4
 
@@ -113,7 +115,9 @@ class UniversalTriplets:
         # Processes, because drawing is much work in Python; spawned, because PyTorch's threads do not survive a fork.
         drawer = ProcessPoolExecutor(n_processes, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,))
         self._batches = DrawnAhead(partial(draw_kinds, settings), drawer, _AHEAD)
-        self._comparison = NearestSettings(aligned=False, triplets=settings.triplets, clean=settings.clean)
+        self._comparison = NearestSettings(
+            aligned=False, triplets=settings.triplets, clean=settings.triplets, hard=settings.hard
+        )
 
     @property
     def waited_s(self) -> float:
