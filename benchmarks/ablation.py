@@ -373,9 +373,7 @@ class RandomTriplets(OurTriplets):
     def loss(self, step: int, device: torch.device) -> tuple[Tensor, int]:
         """Draw the batch of a step; return the mean loss of its triplets and their number."""
         batch, settings = self._batches.take(step), self._settings
-        pixels = torch.from_numpy(np.concatenate([batch.reference, batch.defective])).unsqueeze(1)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
-            embeddings = self.network(pixels.to(device))  # (R + N, D, h, w)
+        embeddings = self._embed([batch], device)  # (R + N, D, h, w)
         cells = embeddings.permute(0, 2, 3, 1)  # (R + N, h, w, D)
         good = cells[: settings.n_reference].flatten(0, 2)
         others = cells[settings.n_reference :].flatten(0, 2)

@@ -22,10 +22,9 @@ import blemish
 from accuracy import commit, some_good, summary
 from blemish.datasets import find_categories
 from blemish.images import write_bytes
-from blemish.learning.assembly import Making, hold_out, nearest_detector, provenance
-from blemish.learning.nearest import PreparedImages
+from blemish.learning.assembly import Making, hold_out, provenance
+from blemish.learning.fit import NEAREST, enroll_network
 from blemish.learning.network import bounded_network, weights_to_arrays
-from blemish.learning.survey import survey
 from blemish.learning.training import train
 from blemish.learning.universal import UniversalSettings, UniversalTriplets
 
@@ -80,17 +79,9 @@ def judge(options: argparse.Namespace) -> None:
         for n_good in map(int, options.shots.split(",")):
             paths = some_good(folder, {"seed": options.seed, "n_good": n_good})
             images = hold_out(paths, name, options.seed)
-            seen = survey(images.learned)
-            detector = nearest_detector(
-                bounded_network(arrays),
-                PreparedImages(images.learned, seen.preparation(seen.reference)),
-                images,
-                kind=seen.reference,
-                preparation=seen.preparation(seen.reference),
-                notes=[],
-                alpha=0.05,
-                seed=options.seed,
-                making=Making("nearest", {}, provenance([images])),
+            making = Making(NEAREST, {}, provenance([images]))
+            detector = enroll_network(
+                bounded_network(arrays), images, None, alpha=0.05, seed=options.seed, making=making
             )
             print(name, n_good, json.dumps(summary(blemish.evaluate(detector, folder))), flush=True)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from blemish.errors import SettingError
-from blemish.learning import universal
+from blemish.learning import nearest
 from blemish.learning.training import train
 from blemish.learning.universal import UniversalSettings, UniversalTriplets, draw_kinds
 
@@ -20,7 +20,7 @@ SMALL = UniversalSettings(n_kinds=2, side=64, n_reference=2, n_defective=3, trip
 def full_precision() -> Iterator[None]:
     """Leave mixed precision out, which a trial of the machine's speed decides about."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(universal, "multiplies_bfloat16_fast", lambda: False)
+        patched.setattr(nearest, "multiplies_bfloat16_fast", lambda: False)
         yield
 
 

@@ -246,11 +246,10 @@ def build_detector(
 
 def _odd_held_out(held_out: Sequence[Path], scores: dict[str, float]) -> list[str]:
     """Name held-out images that look unlike the others: a few of them can lift the threshold above every defect."""
-    odd = _unusual(np.array(list(scores.values())))
+    odd = _unusual(np.array(list(scores.values())))  # in the order of the images, which are all different
     if not odd:
         return []
-    paths = {content_hash(path): path for path in held_out}
-    named = ", ".join(paths[list(scores)[index]].name for index in odd)
+    named = ", ".join(held_out[index].name for index in odd)
     return [
         f"Look unlike the other good images that set the threshold, and may have raised it: {named}. "
         "Look at them: if they are not really good, remove them and fit again."

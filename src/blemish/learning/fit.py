@@ -24,7 +24,7 @@ from blemish.learning.assembly import (
     run_id,
 )
 from blemish.learning.nearest import NearestSettings, NearestTriplets, PreparedImages
-from blemish.learning.network import bounded_network, triplet_network
+from blemish.learning.network import BoundedNetwork, bounded_network, triplet_network
 from blemish.learning.reference import Reference
 from blemish.learning.survey import survey
 from blemish.learning.training import DEFAULT_MINUTES, train
@@ -203,16 +203,42 @@ def enroll(
         return prototype_detector(
             paper_network, images, kind=kind, side=side, alpha=alpha, making=making, progress=progress
         )
-    look = survey(images.learned, progress)
-    kind = kind or look.reference
-    preparation = look.preparation(kind)
+    network = bounded_network(trained.model.weights)
+    return enroll_network(network, images, kind, alpha=alpha, seed=seed, making=making, progress=progress)
+
+
+def enroll_network(
+    network: BoundedNetwork,
+    images: GoodImages,
+    kind: Reference | None,
+    *,
+    alpha: float,
+    seed: int,
+    making: Making,
+    progress: Progress = silent,
+) -> Detector:
+    """Make a detector with a trained network of ours, without training.
+
+    Args:
+        network: trained on whatever it was.
+        images: good images of the category.
+        kind: where embeddings are compared; None: chosen by a look at the images.
+        alpha, seed, progress: as for `fit`.
+        making: how the network came about.
+
+    Raises:
+        DatasetError, ImageError: as for `fit`.
+    """
+    seen = survey(images.learned, progress)
+    kind = kind or seen.reference
+    preparation = seen.preparation(kind)
     return nearest_detector(
-        bounded_network(trained.model.weights),
+        network,
         PreparedImages(images.learned, preparation, progress),
         images,
         kind=kind,
         preparation=preparation,
-        notes=[look.reasons(kind)],
+        notes=[seen.reasons(kind)],
         alpha=alpha,
         seed=seed,
         making=making,

@@ -29,7 +29,7 @@ from blemish.errors import SettingError
 from blemish.images import read_all
 from blemish.learning.defects import STRUCTURAL, SURFACE, Defect, through_one_camera, vary_light
 from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
-from blemish.learning.network import NEAR, WIDE, BoundedNetwork
+from blemish.learning.network import NEAR, WIDE, BoundedNetwork, Sight
 from blemish.learning.reference import SHIFT, Reference
 from blemish.learning.training import FIRST_PART
 from blemish.learning.triplets import LEVELS, temporary_file
@@ -236,21 +236,24 @@ class DrawnAhead(Generic[_Drawn]):
         self._drawer.shutdown(cancel_futures=True)
 
 
-class NearestTriplets:
-    """Teaches our network on nearest-normal triplets; a `training.Learner`.
+class DenseTriplets(Generic[_Drawn]):
+    """What the learners of nearest-normal triplets share: network, optimiser, precision, batches drawn ahead.
 
     Args:
-        images: prepared good images; at least two.
-        settings: how a step is made.
+        sight: of the network.
+        seed: of its initial weights.
+        learning_rate: at its highest.
+        weight_decay: of AdamW.
+        batches: of the steps.
     """
 
-    def __init__(self, images: PreparedImages, settings: NearestSettings) -> None:
-        self.network = BoundedNetwork(torch.Generator().manual_seed(settings.seed), NEAR if settings.aligned else WIDE)
+    def __init__(
+        self, sight: Sight, seed: int, learning_rate: float, weight_decay: float, batches: DrawnAhead[_Drawn]
+    ) -> None:
+        self.network = BoundedNetwork(torch.Generator().manual_seed(seed), sight)
         self.bfloat16 = multiplies_bfloat16_fast()
-        self.key: dict[str, Any] = {"n_images": len(images), "bfloat16": self.bfloat16, **asdict(settings)}
-        self._settings = settings
-        drawer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="blemish-defects")
-        self._batches = DrawnAhead(partial(draw_batch, images, settings), drawer, _AHEAD)
+        self._highest_rate, self._weight_decay = learning_rate, weight_decay
+        self._batches = batches
 
     @property
     def waited_s(self) -> float:
@@ -263,21 +266,45 @@ class NearestTriplets:
 
     def optimiser(self) -> torch.optim.Optimizer:
         """Make AdamW."""
-        settings = self._settings
-        return torch.optim.AdamW(
-            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
+        return torch.optim.AdamW(self.network.parameters(), lr=self._highest_rate, weight_decay=self._weight_decay)
 
     def learning_rate(self, step: int, n_steps: int) -> float:
         """Return the rate of a step, see `rate`."""
-        return self._settings.learning_rate * rate(step, n_steps)
+        return self._highest_rate * rate(step, n_steps)
+
+    def _embed(self, batches: Sequence[Batch], device: torch.device) -> Tensor:
+        """Embed all images, those of one batch after those of another, reference images first: ``(n, D, h, w)``."""
+        images = [images for batch in batches for images in (batch.reference, batch.defective)]
+        pixels = torch.from_numpy(np.concatenate(images)).unsqueeze(1)  # (n, 1, H, W)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
+            embeddings: Tensor = self.network(pixels.to(device))
+        return embeddings
+
+
+class NearestTriplets(DenseTriplets[Batch]):
+    """Teaches our network on nearest-normal triplets of one category; a `training.Learner`.
+
+    Args:
+        images: prepared good images; at least two.
+        settings: how a step is made.
+    """
+
+    def __init__(self, images: PreparedImages, settings: NearestSettings) -> None:
+        drawer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="blemish-defects")
+        super().__init__(
+            NEAR if settings.aligned else WIDE,
+            settings.seed,
+            settings.learning_rate,
+            settings.weight_decay,
+            DrawnAhead(partial(draw_batch, images, settings), drawer, _AHEAD),
+        )
+        self.key: dict[str, Any] = {"n_images": len(images), "bfloat16": self.bfloat16, **asdict(settings)}
+        self._settings = settings
 
     def loss(self, step: int, device: torch.device) -> tuple[Tensor, int]:
         """Draw the batch of a step; return the mean loss of its triplets and their number."""
         batch, settings = self._batches.take(step), self._settings
-        pixels = torch.from_numpy(np.concatenate([batch.reference, batch.defective])).unsqueeze(1)  # (R + N, 1, H, W)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
-            embeddings = self.network(pixels.to(device))  # (R + N, D, h, w)
+        embeddings = self._embed([batch], device)  # (R + N, D, h, w)
         reference, images = embeddings[: settings.n_reference], embeddings[settings.n_reference :]
         generator = torch.Generator().manual_seed(int(np.random.default_rng([settings.seed, step, 1]).integers(2**62)))
         return nearest_normal_loss(reference, images, batch.defects, settings, generator), settings.triplets

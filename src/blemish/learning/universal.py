@@ -24,16 +24,8 @@ from blemish.drawing import FLAWS, SURFACES, draw_surface
 from blemish.errors import SettingError
 from blemish.images import resize
 from blemish.learning.defects import STRUCTURAL, SURFACE, Defect, vary_light
-from blemish.learning.nearest import (
-    Batch,
-    DrawnAhead,
-    NearestSettings,
-    multiplies_bfloat16_fast,
-    nearest_normal_loss,
-    rate,
-    spoil,
-)
-from blemish.learning.network import WIDE, BoundedNetwork
+from blemish.learning.nearest import Batch, DenseTriplets, DrawnAhead, NearestSettings, nearest_normal_loss, spoil
+from blemish.learning.network import WIDE
 from blemish.learning.survey import LEAST_RANGE, grey_range, with_headroom
 from blemish.results import FloatArray
 
@@ -99,7 +91,7 @@ def _any_defect(physical: float, rng: np.random.Generator) -> Defect:
     return family[int(rng.integers(len(family)))]
 
 
-class UniversalTriplets:
+class UniversalTriplets(DenseTriplets[list[Batch]]):
     """Teaches our network to compare, on drawn kinds of surfaces; a `training.Learner`.
 
     Args:
@@ -108,44 +100,26 @@ class UniversalTriplets:
     """
 
     def __init__(self, settings: UniversalSettings, n_processes: int = os.cpu_count() or 1) -> None:
-        self.network = BoundedNetwork(torch.Generator().manual_seed(settings.seed), WIDE)
-        self.bfloat16 = multiplies_bfloat16_fast()
-        self.key: dict[str, Any] = {"bfloat16": self.bfloat16, **asdict(settings)}
-        self._settings = settings
         # Processes, because drawing is much work in Python; spawned, because PyTorch's threads do not survive a fork.
         drawer = ProcessPoolExecutor(n_processes, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,))
-        self._batches = DrawnAhead(partial(draw_kinds, settings), drawer, _AHEAD)
+        super().__init__(
+            WIDE,
+            settings.seed,
+            settings.learning_rate,
+            settings.weight_decay,
+            DrawnAhead(partial(draw_kinds, settings), drawer, _AHEAD),
+        )
+        self.key: dict[str, Any] = {"bfloat16": self.bfloat16, **asdict(settings)}
+        self._settings = settings
         self._comparison = NearestSettings(
             aligned=False, triplets=settings.triplets, clean=settings.triplets, hard=settings.hard
         )
-
-    @property
-    def waited_s(self) -> float:
-        """How long steps have waited for their pictures."""
-        return self._batches.waited_s
-
-    def close(self) -> None:
-        """Draw no more pictures."""
-        self._batches.close()
-
-    def optimiser(self) -> torch.optim.Optimizer:
-        """Make AdamW."""
-        settings = self._settings
-        return torch.optim.AdamW(
-            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
-
-    def learning_rate(self, step: int, n_steps: int) -> float:
-        """Return the rate of a step: as for one category."""
-        return self._settings.learning_rate * rate(step, n_steps)
 
     def loss(self, step: int, device: torch.device) -> tuple[Tensor, int]:
         """Draw the kinds of a step; return the mean loss of their triplets and their number."""
         settings = self._settings
         kinds = self._batches.take(step)
-        pixels = np.concatenate([np.concatenate([kind.reference, kind.defective]) for kind in kinds])
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
-            embeddings = self.network(torch.from_numpy(pixels).unsqueeze(1).to(device))  # (kinds (R + N), D, h, w)
+        embeddings = self._embed(kinds, device)  # (kinds (R + N), D, h, w)
         generator = torch.Generator().manual_seed(int(np.random.default_rng([settings.seed, step]).integers(2**62)))
         losses = [
             nearest_normal_loss(
