@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from blemish.errors import DatasetError, SettingError
-from blemish.evaluation.metrics import PixelTally, aupro, image_auroc, pixel_auroc
+from blemish.evaluation.metrics import PixelTally, aupro, average_precision, f1_max, image_auroc, pixel_auroc
 
 
 def count_pairs(good, defective):
@@ -93,6 +93,47 @@ def test_image_auroc_needs_good_and_defective_images(good, defective, named):
 def test_image_auroc_refuses_scores_that_are_not_finite(broken):
     with pytest.raises(DatasetError, match="1 of 2 scores of defective images are not finite"):
         image_auroc([1.0], [2.0, broken])
+
+
+# --- average precision and F1-max
+
+
+def found_at(limit, good, defective):
+    """Count what is stopped when a score of the limit or more is: false alarms and hits."""
+    return sum(g >= limit for g in good), sum(d >= limit for d in defective)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_average_precision_is_the_precision_at_each_defective_image(seed):
+    rng = np.random.default_rng(seed)
+    good, defective = rng.integers(0, 10, 23), rng.integers(3, 13, 17)
+    counts = [found_at(limit, good, defective) for limit in defective]
+    precisions = [hits / (alarms + hits) for alarms, hits in counts]
+    assert average_precision(good, defective) == pytest.approx(sum(precisions) / len(precisions))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_f1_max_is_the_best_of_all_limits(seed):
+    rng = np.random.default_rng(seed)
+    good, defective = rng.integers(0, 13, 23), rng.integers(3, 13, 17)
+    counts = [found_at(limit, good, defective) for limit in {*good, *defective}]
+    assert f1_max(good, defective) == pytest.approx(max(2 * hits / (alarms + hits + 17) for alarms, hits in counts))
+
+
+@pytest.mark.parametrize("metric", [average_precision, f1_max])
+def test_images_in_order_have_precision_and_f1_1(metric):
+    assert metric([1, 2], [3, 4]) == 1
+
+
+@pytest.mark.parametrize(("metric", "expected"), [(average_precision, 0.25), (f1_max, 0.4)])
+def test_equal_scores_have_the_precision_and_f1_of_stopping_all(metric, expected):
+    assert metric([5] * 6, [5] * 2) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("metric", [average_precision, f1_max])
+def test_precision_and_f1_need_both_kinds_of_images(metric):
+    with pytest.raises(DatasetError, match="no defective images"):
+        metric([1.0], [])
 
 
 # --- pixel-level AUROC

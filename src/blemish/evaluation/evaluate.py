@@ -11,12 +11,15 @@ from blemish.datasets import GOOD, Sample, content_hash, read_category
 from blemish.detection.decision import promise
 from blemish.detection.detector import Detector
 from blemish.errors import DatasetError
-from blemish.evaluation.metrics import PixelTally
+from blemish.evaluation.intervals import Interval, auroc_interval, share_interval
+from blemish.evaluation.metrics import PixelTally, average_precision, f1_max
 from blemish.evaluation.protocols import ALL, ScoredSample, honest_protocol, scored_sample
 from blemish.images import read_mask
 from blemish.progress import Progress, silent
 from blemish.report.page import Table
 from blemish.results import Threshold, Verdict
+
+_Judged = tuple[ScoredSample, Verdict]
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,10 @@ class TypeResult:
     defect_type: str
     n_images: int
     auroc: float  # image-level, against all good test images
+    auroc_interval: Interval
+    average_precision: float  # against all good test images; guessing gives the share of the defective ones
     missed: int  # images called good at the threshold
+    missed_interval: Interval  # of their share
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,10 @@ class Evaluation:
     threshold: Threshold
     n_good: int  # good test images: those the detector has not seen
     n_seen: int  # good images left out because the detector was made from them
+    n_copies: int  # unseen images left out because another one has the same content
     false_alarms: int  # good test images called defective
+    false_alarm_interval: Interval  # of their share
+    f1_max: float  # F1 of the best limit for these very images, of all defect types together: an oracle
     types: tuple[TypeResult, ...]  # one per defect type, then "all"
     pixel_auroc: float | None  # None without masks
     aupro: float | None  # area under the per-region overlap up to 30 % false positives; None without masks
@@ -51,16 +60,29 @@ class Evaluation:
 
     def table(self) -> Table:
         """Lay out the results per defect type."""
-        rows = [(t.defect_type, str(t.n_images), f"{t.auroc:.3f}", f"{t.missed}") for t in self.types]
-        return Table(("defect type", "images", "AUROC", "missed"), tuple(rows))
+        rows = [
+            (
+                result.defect_type,
+                str(result.n_images),
+                f"{result.auroc:.3f} ({result.auroc_interval})",
+                f"{result.average_precision:.3f}",
+                f"{result.missed} ({result.missed_interval.as_percent()})",
+            )
+            for result in self.types
+        ]
+        return Table(("defect type", "images", "AUROC (95 %)", "average precision", "missed (95 %)"), tuple(rows))
 
     def sentences(self) -> list[str]:
         """Say the rest in words."""
-        alarms = f"{self.false_alarms} of {self.n_good} good images ({self.false_alarms / self.n_good:.1%})"
+        share = f"{self.false_alarms / self.n_good:.1%}, 95 % interval {self.false_alarm_interval.as_percent()}"
         said = [
-            f"{alarms} would be stopped. {promise(self.threshold)}",
+            f"{self.false_alarms} of {self.n_good} good images ({share}) would be stopped. {promise(self.threshold)}",
             f"{self.n_seen} good images were left out, because the model was made from them.",
+            f"With the best of all limits, F1 would be {self.f1_max:.3f} (F1-max). That limit is an oracle, chosen on "
+            "the test images: an upper bound, not a promise.",
         ]
+        if self.n_copies:
+            said.insert(2, f"{self.n_copies} images were left out, because they are copies of others.")
         if self.pixel_auroc is not None:
             said.append(f"Pixel-level AUROC {self.pixel_auroc:.3f}, AUPRO {self.aupro:.3f} ({self.n_masks} masks).")
         return said
@@ -71,7 +93,7 @@ def evaluate(detector: Detector, category_dir: Path | str, *, progress: Progress
 
     Good test images are all good images of the folder that the detector was not made from: ``test/good``, and what a
     ``fit`` with ``half`` left over of ``train/good``. Which ones it was made from is known by their content, from the
-    model file; so no image is ever judged that was learned from, whatever its name.
+    model file; so no image is ever judged that was learned from, whatever its name. Copies of an image count once.
 
     Args:
         detector: to be judged.
@@ -79,52 +101,47 @@ def evaluate(detector: Detector, category_dir: Path | str, *, progress: Progress
         progress: told after every image.
 
     Returns:
-        Image-level AUROC per defect type and of all, misses and false alarms at the detector's threshold, and
-        pixel-level AUROC and AUPRO where there are masks.
+        Image-level AUROC and average precision per defect type and of all, misses and false alarms at the detector's
+        threshold, all with their 95 % intervals, and pixel-level AUROC and AUPRO where there are masks.
 
     Raises:
-        DatasetError: there are no unseen good or no defective images, or a defective image was learned from.
+        DatasetError: there are no unseen good or no defective images, a defective image was learned from, or one image
+            is listed both as good and as defective.
         ImageError: an image cannot be read.
     """
     samples = read_category(Path(category_dir))
     unseen = _unseen(detector, samples)
-    scored: list[ScoredSample] = []
-    verdicts: list[Verdict] = []
+    test = _without_copies(unseen)
+    judged: list[_Judged] = []
     pixels, n_masks = PixelTally(), 0
-    for done, sample in enumerate(unseen, start=1):
+    for done, sample in enumerate(test, start=1):
         found = detector.inspect(sample.path)
-        scored.append(scored_sample(str(sample.path), sample, found))
-        verdicts.append(found.verdict)
+        judged.append((scored_sample(str(sample.path), sample, found), found.verdict))
         mask = read_mask(sample.mask_path) if sample.mask_path else None
         if mask is not None and mask.any():
             n_masks += 1
             pixels.add(found.anomaly_map, mask)
         elif sample.is_good:
             pixels.add(found.anomaly_map, found.image < 0)  # no defective pixel
-        progress("evaluating", done, len(unseen))
-    aurocs = honest_protocol(scored)
-    n_good = sum(sample.is_good for sample in unseen)
+        progress("evaluating", done, len(test))
+    scored = tuple(sample for sample, _ in judged)
+    good = [(sample, verdict) for sample, verdict in judged if sample.defect_type == GOOD]
+    false_alarms = sum(verdict is Verdict.DEFECTIVE for _, verdict in good)
     return Evaluation(
-        category=unseen[0].category,
+        category=test[0].category,
         method=detector.description.method,
         threshold=detector.threshold,
-        n_good=n_good,
-        n_seen=sum(sample.is_good for sample in samples) - n_good,
-        false_alarms=_count(unseen, verdicts, GOOD, Verdict.DEFECTIVE),
-        types=tuple(
-            TypeResult(
-                name,
-                n_images=_count(unseen, verdicts, name, Verdict.GOOD)
-                + _count(unseen, verdicts, name, Verdict.DEFECTIVE),
-                auroc=auroc,
-                missed=_count(unseen, verdicts, name, Verdict.GOOD),
-            )
-            for name, auroc in aurocs.items()
-        ),
+        n_good=len(good),
+        n_seen=sum(sample.is_good for sample in samples) - sum(sample.is_good for sample in unseen),
+        n_copies=len(unseen) - len(test),
+        false_alarms=false_alarms,
+        false_alarm_interval=share_interval(false_alarms, len(good)),
+        f1_max=f1_max(*_scores(judged, ALL)),
+        types=tuple(_type_result(name, auroc, judged) for name, auroc in honest_protocol(scored).items()),
         pixel_auroc=pixels.auroc() if n_masks else None,
         aupro=pixels.aupro() if n_masks else None,
         n_masks=n_masks,
-        samples=tuple(scored),
+        samples=scored,
     )
 
 
@@ -146,8 +163,39 @@ def _unseen(detector: Detector, samples: Sequence[Sample]) -> list[Sample]:
     return unseen
 
 
-def _count(samples: Sequence[Sample], verdicts: Sequence[Verdict], defect_type: str, verdict: Verdict) -> int:
-    def is_meant(sample: Sample) -> bool:
-        return not sample.is_good if defect_type == ALL else sample.defect_type == defect_type
+def _without_copies(samples: Sequence[Sample]) -> list[Sample]:
+    """Keep the first of images with one content: copies would make the intervals narrower than they are."""
+    firsts: dict[str, Sample] = {}
+    for sample in samples:
+        first = firsts.setdefault(content_hash(sample.path), sample)
+        if first.is_good != sample.is_good:
+            raise DatasetError(
+                f"'{first.path}' is listed as {first.defect_type}, and '{sample.path}' as {sample.defect_type}, but "
+                "both are the same image. Expected each image to be good or defective: remove one of them."
+            )
+    return list(firsts.values())
 
-    return sum(is_meant(sample) and found is verdict for sample, found in zip(samples, verdicts, strict=True))
+
+def _type_result(name: str, auroc: float, judged: Sequence[_Judged]) -> TypeResult:
+    scores = _scores(judged, name)
+    missed = sum(verdict is Verdict.GOOD for sample, verdict in judged if _is_of(sample, name))
+    n_images = len(scores[1])
+    return TypeResult(
+        name,
+        n_images=n_images,
+        auroc=auroc,
+        auroc_interval=auroc_interval(*scores),
+        average_precision=average_precision(*scores),
+        missed=missed,
+        missed_interval=share_interval(missed, n_images),
+    )
+
+
+def _scores(judged: Sequence[_Judged], defect_type: str) -> tuple[list[float], list[float]]:
+    """Return the scores of all good images, and those of the images with defects of a type."""
+    good = [sample.score for sample, _ in judged if sample.defect_type == GOOD]
+    return good, [sample.score for sample, _ in judged if _is_of(sample, defect_type)]
+
+
+def _is_of(sample: ScoredSample, defect_type: str) -> bool:
+    return sample.defect_type != GOOD if defect_type == ALL else sample.defect_type == defect_type

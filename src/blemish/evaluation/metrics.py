@@ -1,4 +1,4 @@
-"""How well scores tell defective from good: image-level AUROC, pixel-level AUROC, AUPRO.
+"""How well scores tell defective from good: image-level AUROC, average precision and F1-max; pixel AUROC, AUPRO.
 
 Scores or anomaly maps with their truth come in, one number in [0, 1] comes out; higher scores are more anomalous.
 Pixels are tallied by value as the maps pass by, so hundreds of 1024 x 1024 maps need no more memory than one, and are
@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import auc, roc_auc_score
+from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
 from blemish.errors import DatasetError, SettingError
 
@@ -39,12 +39,58 @@ def image_auroc(good_scores: Scores, defective_scores: Scores) -> float:
         >>> image_auroc([1.0, 2.0], [2.0, 3.0])
         0.875
     """
-    good, defective = _finite_scores(good_scores, "good"), _finite_scores(defective_scores, "defective")
-    is_defective = np.repeat([0, 1], [good.size, defective.size])
-    return float(roc_auc_score(is_defective, np.concatenate([good, defective])))
+    return float(roc_auc_score(*_labelled(good_scores, defective_scores)))
 
 
-def _finite_scores(scores: Scores, state: str) -> NDArray[np.float64]:
+def average_precision(good_scores: Scores, defective_scores: Scores) -> float:
+    """Give the mean precision over the defective images, each stopped with all that score at least as high.
+
+    Unlike the AUROC it depends on the mixture: guessing gives the share of defective images.
+
+    Args:
+        good_scores: one finite score per good image, higher is more anomalous.
+        defective_scores: the same for the defective images.
+
+    Raises:
+        DatasetError: one of the two is empty or holds a score that is not finite.
+
+    Example:
+        >>> average_precision([1.0, 3.0], [2.0, 4.0])
+        0.8333333333333333
+    """
+    return float(average_precision_score(*_labelled(good_scores, defective_scores)))
+
+
+def f1_max(good_scores: Scores, defective_scores: Scores) -> float:
+    """Give the F1 of the best of all limits: an oracle, for that limit is chosen on the very images it judges.
+
+    Args:
+        good_scores: one finite score per good image, higher is more anomalous.
+        defective_scores: the same for the defective images.
+
+    Raises:
+        DatasetError: one of the two is empty or holds a score that is not finite.
+
+    Example:
+        >>> f1_max([1.0, 3.0], [2.0, 4.0])
+        0.8
+    """
+    precision, recall, _ = precision_recall_curve(*_labelled(good_scores, defective_scores))
+    return float((2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)).max())
+
+
+def _labelled(good_scores: Scores, defective_scores: Scores) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Join the scores, and say of each whether its image is defective."""
+    good, defective = finite_scores(good_scores, "good"), finite_scores(defective_scores, "defective")
+    return np.repeat([0, 1], [good.size, defective.size]), np.concatenate([good, defective])
+
+
+def finite_scores(scores: Scores, state: str) -> NDArray[np.float64]:
+    """Return scores as an array; refuse none, and scores that are not finite.
+
+    Raises:
+        DatasetError: there are none, or one is not finite; the message says of which state the images are.
+    """
     array = np.asarray(scores, dtype=np.float64)
     if array.size == 0:
         raise DatasetError(f"no {state} images were scored; an AUROC needs at least one good and one defective image")

@@ -34,7 +34,10 @@ def evaluation_section(evaluation: Evaluation) -> page.Section:
     scores: dict[str, list[float]] = {}
     for sample in sorted(evaluation.samples, key=lambda sample: sample.defect_type != "good"):
         scores.setdefault(sample.defect_type, []).append(sample.score)
-    table = replace(evaluation.table(), caption="Honest protocol: nothing is fitted to or chosen on these images.")
+    table = replace(
+        evaluation.table(),
+        caption="Honest protocol: nothing is fitted to or chosen on these images. In brackets: 95 % intervals.",
+    )
     figure = page.Figure(
         scores_figure(scores, evaluation.threshold.value, evaluation.category),
         caption="The score of every test image; right of the dashed line it would be stopped.",
