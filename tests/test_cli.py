@@ -155,6 +155,26 @@ def test_calibrate_writes_in_place_by_default(model_path: Path, category_dir: Pa
     assert len(found["history"]) == 1
 
 
+def test_calibrate_with_defective_images_shows_the_costs_and_sets_the_limit(
+    model_path: Path, category_dir: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "m.blemish"
+    arguments = ("calibrate", model_path, category_dir / "test" / "good", "--defective", category_dir, "-o", output)
+    told = run(*arguments, "--cost-ratio", 3, "--defect-rate", 0.02)
+    assert "What each limit would have cost" in told.stdout
+    assert "a miss counts 3, and 2.00% of the parts" in told.stdout
+    threshold = Detector.load(output).threshold.value
+    found = json.loads(run(*arguments, "--cost-ratio", 3, "--defect-rate", 0.02, "--json").stdout)
+    assert found["threshold"]["value"] == found["choice"]["threshold"]["value"] == threshold
+    assert [change["what"] for change in found["history"]] == ["calibrate", "calibrate with defective images"]
+
+
+@pytest.mark.parametrize("option", ["--cost-ratio", "--defect-rate"])
+def test_costs_without_defective_images_are_refused(model_path: Path, category_dir: Path, option: str) -> None:
+    result = run("calibrate", model_path, category_dir / "test" / "good", option, 0.5)
+    assert "give those with --defective" in str(result.exception)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -15,6 +15,7 @@ from blemish.datasets import (
     list_images,
     read_category,
     read_csv,
+    read_defective,
     read_good,
     split_good,
 )
@@ -232,6 +233,28 @@ def write_csv(root: Path, text: str, encoding: str = "utf-8") -> Path:
     path = root / "list.csv"
     path.write_text(text, encoding=encoding)
     return path
+
+
+@pytest.mark.parametrize("place", ["", "test/crack"])
+def test_defective_images_are_those_of_a_category_or_of_a_folder(place: str, bottle: Path) -> None:
+    names = [f"test/crack/{index:03}.png" for index in range(3)]
+    assert relative(read_defective(bottle / place), bottle) == names
+
+
+def test_defective_images_of_a_csv_are_those_it_calls_so(fill: Fill) -> None:
+    root = fill("0.png", "1.png")
+    path = write_csv(root, "path,defect_type\n0.png,good\n1.png,crack\n")
+    assert read_defective(path) == [root / "1.png"]
+
+
+def test_a_folder_of_good_and_defective_images_is_refused(bottle: Path) -> None:
+    with pytest.raises(DatasetError, match="called 'good'"):
+        read_defective(bottle / "test")
+
+
+def test_a_category_without_defective_images_has_none(fill: Fill) -> None:
+    with pytest.raises(DatasetError, match="no defective image"):
+        read_defective(fill("tile/train/good/0.png") / "tile")
 
 
 def test_a_csv_names_everything(fill: Fill) -> None:

@@ -12,12 +12,12 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -27,7 +27,10 @@ from typer.core import TyperGroup
 
 import blemish
 from blemish.detection.decision import promise
-from blemish.errors import BlemishError, MissingExtraError, OutputError
+from blemish.errors import BlemishError, MissingExtraError, OutputError, SettingError
+
+if TYPE_CHECKING:
+    from blemish.report.page import Table
 
 _STOPPED = 130  # exit code of what Ctrl-C stopped, as shells have it
 _EXTRA = frozenset({"torch", "onnx", "sklearn", "scipy", "matplotlib"})  # modules that the extra `learn` brings
@@ -199,6 +202,17 @@ def calibrate(
     model: ModelIn,
     images: Images,
     alpha: Alpha = 0.01,
+    defective: Annotated[
+        list[Path] | None,
+        typer.Option(help="Defective images: file, folder, category folder or CSV; may be given again. At least five."),
+    ] = None,
+    cost_ratio: Annotated[
+        float | None, typer.Option(help="A miss costs as much as so many false alarms; by default 10.")
+    ] = None,
+    defect_rate: Annotated[
+        float | None,
+        typer.Option(help="Share of defective parts in production; by default that of the images given."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write; by default MODEL itself.")
     ] = None,
@@ -207,16 +221,34 @@ def calibrate(
     """Set the threshold anew from good images that the model has not learned from. The graph is not touched.
 
     Folders and CSVs are read as by fit: of a category folder its train/good, of another one the images directly inside.
+    With --defective the limit moves to that of lowest cost, where cross-validation says that this costs less.
     """
-    from blemish.datasets import read_good
+    from blemish.datasets import read_defective, read_good
 
     detector = blemish.Detector.load(model)
     _require_writable(output or model)
-    paths = [path for source in images for path in ([source] if _is_image(source) else read_good(source))]
+    good = [path for source in images for path in ([source] if _is_image(source) else read_good(source))]
+    if not defective:
+        if cost_ratio is not None or defect_rate is not None:
+            raise SettingError("--cost-ratio and --defect-rate weigh defective images; give those with --defective.")
+        with _progress() as progress:
+            detector = detector.calibrate(good, alpha=alpha, progress=progress)
+        detector.save(output or model)
+        _tell_model(detector, output or model, as_json)
+        return
+    from blemish.evaluation.limits import choose_limit
+
+    known = [path for source in defective for path in read_defective(source)]
     with _progress() as progress:
-        detector = detector.calibrate(paths, alpha=alpha, progress=progress)
+        detector, choice = choose_limit(
+            detector, good, known, alpha=alpha, cost_ratio=cost_ratio, defect_rate=defect_rate, progress=progress
+        )
     detector.save(output or model)
-    _tell_model(detector, output or model, as_json)
+    if not as_json:
+        _tell_tables(choice.tables())
+        for line in choice.sentences():
+            _print(line)
+    _tell_model(detector, output or model, as_json, choice=choice.to_dict())
 
 
 @app.command(short_help="Judge images: good or defective.")
@@ -425,15 +457,22 @@ def _tell_new_model(detector: blemish.Detector, output: Path, as_json: bool) -> 
     _tell_model(detector, output, as_json)
 
 
-def _tell_model(detector: blemish.Detector, output: Path, as_json: bool) -> None:
+def _tell_model(detector: blemish.Detector, output: Path, as_json: bool, **others: Any) -> None:
     about, threshold = detector.description, detector.threshold
     if as_json:
         record = asdict(about)
         provenance = record.pop("provenance")  # the hash of every image would drown the rest
-        _print_json({"path": str(output), **record, "made": provenance["made"]})
+        _print_json({"path": str(output), **record, "made": provenance["made"], **others})
         return
     _print(f"{output}: {about.category}, {about.method}, threshold {threshold.value:.4g}")
     _say.print(promise(threshold))
+
+
+def _tell_tables(tables: Iterable[Table]) -> None:
+    from blemish.evaluation.tables import to_markdown
+
+    for table in tables:
+        _print(f"{table.caption}\n\n{to_markdown(table)}")
 
 
 def _tell_page(page: Path, as_json: bool, **others: str) -> None:

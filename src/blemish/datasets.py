@@ -159,6 +159,31 @@ def read_good(source: Path | str) -> list[Path]:
     return _images_or_error(folder)
 
 
+def read_defective(source: Path | str) -> list[Path]:
+    """List defective images, and refuse a source that plainly holds good ones too.
+
+    Args:
+        source: an image, a category folder or a ``.csv`` as `read_csv` takes it (of both the defective images), or
+            another folder (all images in it and below).
+
+    Raises:
+        DatasetError: there are none, or one of the folders is called ``good``.
+    """
+    source = Path(source)
+    if _is_csv(source) or (source / "train" / GOOD).is_dir():
+        paths = [sample.path for sample in read_category(source) if not sample.is_good]
+        if not paths:
+            raise DatasetError(f"'{source}' names no defective image; expected some in test/<defect type>.")
+        return paths
+    paths = list_images(source)
+    if good := [path for path in paths if path.resolve().parent.name == GOOD]:
+        raise DatasetError(
+            f"'{good[0]}' lies in a folder called '{GOOD}'; expected defective images only. "
+            "Name the folders of the defect types, or the folder of the whole category."
+        )
+    return paths
+
+
 def read_csv(path: Path | str) -> list[Sample]:
     """List the images that a CSV names, in its order.
 

@@ -32,6 +32,7 @@ from blemish.results import Threshold
 FORMAT: Final = 2  # raised when older versions of Blemish could no longer read the file
 LEARNED: Final = "learned"  # role of an image in the provenance: the network or the prototype was made from it
 HELD_OUT: Final = "held out"  # it only set the threshold
+LABELLED: Final = "labelled defective"  # it helped to choose the threshold, known to be defective
 _PARTS: Final = ("model.json", "graph.onnx", "weights.npz")
 _SUMS: Final = "SHA256SUMS"
 _LEAST_RANGE: Final = 1e-6  # of grey values; float32 must be able to divide by it
@@ -63,8 +64,16 @@ class Description:
     @property
     def learned(self) -> frozenset[str]:
         """Content hashes of the images that network or prototype were made from."""
+        return self._with_role(LEARNED)
+
+    @property
+    def labelled(self) -> frozenset[str]:
+        """Content hashes of the defective images that helped to choose the threshold."""
+        return self._with_role(LABELLED)
+
+    def _with_role(self, wanted: str) -> frozenset[str]:
         images = self.provenance["images"].values()
-        return frozenset(sha for part in images for sha, role in part.items() if role == LEARNED)
+        return frozenset(sha for part in images for sha, role in part.items() if role == wanted)
 
 
 @dataclass(frozen=True)

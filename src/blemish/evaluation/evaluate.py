@@ -44,6 +44,7 @@ class Evaluation:
     threshold: Threshold
     n_good: int  # good test images: those the detector has not seen
     n_seen: int  # good images left out because the detector was made from them
+    n_labelled: int  # defective images left out because they helped to choose its threshold
     n_copies: int  # unseen images left out because another one has the same content
     false_alarms: int  # good test images called defective
     false_alarm_interval: Interval  # of their share
@@ -70,11 +71,11 @@ class Evaluation:
             )
             for result in self.types
         ]
-        return Table(("defect type", "images", "AUROC (95 %)", "average precision", "missed (95 %)"), tuple(rows))
+        return Table(("defect type", "images", "AUROC (95%)", "average precision", "missed (95%)"), tuple(rows))
 
     def sentences(self) -> list[str]:
         """Say the rest in words."""
-        share = f"{self.false_alarms / self.n_good:.1%}, 95 % interval {self.false_alarm_interval.as_percent()}"
+        share = f"{self.false_alarms / self.n_good:.1%}, 95% interval {self.false_alarm_interval.as_percent()}"
         said = [
             f"{self.false_alarms} of {self.n_good} good images ({share}) would be stopped. {promise(self.threshold)}",
             f"{self.n_seen} good images were left out, because the model was made from them.",
@@ -83,6 +84,8 @@ class Evaluation:
         ]
         if self.n_copies:
             said.insert(2, f"{self.n_copies} images were left out, because they are copies of others.")
+        if self.n_labelled:
+            said.insert(2, f"{self.n_labelled} defective images were left out, because they helped to set the limit.")
         if self.pixel_auroc is not None:
             said.append(f"Pixel-level AUROC {self.pixel_auroc:.3f}, AUPRO {self.aupro:.3f} ({self.n_masks} masks).")
         return said
@@ -93,7 +96,8 @@ def evaluate(detector: Detector, category_dir: Path | str, *, progress: Progress
 
     Good test images are all good images of the folder that the detector was not made from: ``test/good``, and what a
     ``fit`` with ``half`` left over of ``train/good``. Which ones it was made from is known by their content, from the
-    model file; so no image is ever judged that was learned from, whatever its name. Copies of an image count once.
+    model file; so no image is ever judged that was learned from, whatever its name. Defective images that helped to
+    choose the threshold are left out too. Copies of an image count once.
 
     Args:
         detector: to be judged.
@@ -102,7 +106,7 @@ def evaluate(detector: Detector, category_dir: Path | str, *, progress: Progress
 
     Returns:
         Image-level AUROC and average precision per defect type and of all, misses and false alarms at the detector's
-        threshold, all with their 95 % intervals, and pixel-level AUROC and AUPRO where there are masks.
+        threshold, all with their 95% intervals, and pixel-level AUROC and AUPRO where there are masks.
 
     Raises:
         DatasetError: there are no unseen good or no defective images, a defective image was learned from, or one image
@@ -132,7 +136,8 @@ def evaluate(detector: Detector, category_dir: Path | str, *, progress: Progress
         method=detector.description.method,
         threshold=detector.threshold,
         n_good=len(good),
-        n_seen=sum(sample.is_good for sample in samples) - sum(sample.is_good for sample in unseen),
+        n_seen=_n_good(samples) - _n_good(unseen),
+        n_labelled=(len(samples) - _n_good(samples)) - (len(unseen) - _n_good(unseen)),
         n_copies=len(unseen) - len(test),
         false_alarms=false_alarms,
         false_alarm_interval=share_interval(false_alarms, len(good)),
@@ -146,21 +151,28 @@ def evaluate(detector: Detector, category_dir: Path | str, *, progress: Progress
 
 
 def _unseen(detector: Detector, samples: Sequence[Sample]) -> list[Sample]:
-    """Leave out good images the detector was made from; refuse where that is a defective one, or leaves too few."""
-    seen = detector.description.seen
-    unseen = [sample for sample in samples if content_hash(sample.path) not in seen]
-    if leaked := [sample.path for sample in samples if not sample.is_good and sample not in unseen]:
+    """Leave out images the detector knows; refuse where it took a defective one for good, or too few are left."""
+    about = detector.description
+    contents = {sample.path: content_hash(sample.path) for sample in samples}
+    unseen = [sample for sample in samples if contents[sample.path] not in about.seen]
+    taken_for_good = about.seen - about.labelled
+    if leaked := [s.path for s in samples if not s.is_good and contents[s.path] in taken_for_good]:
         raise DatasetError(
             f"{len(leaked)} defective images, such as {leaked[0]}, were among the good ones this model was made from. "
             "It cannot be judged on them: take them out of the good images and fit anew."
         )
-    n_good = sum(sample.is_good for sample in unseen)
+    n_good = _n_good(unseen)
     if n_good == 0 or n_good == len(unseen):
         raise DatasetError(
-            f"Found {n_good} good images that the model has not seen, and {len(unseen) - n_good} defective ones; "
-            "expected some of both. Put good images into test/good, or fit with --half to leave half of them for this."
+            f"Found {n_good} good images that the model has not seen, and {len(unseen) - n_good} defective ones "
+            "that did not set its limit; expected some of both. Put good images into test/good, or fit with --half to "
+            "leave half of them for this."
         )
     return unseen
+
+
+def _n_good(samples: Sequence[Sample]) -> int:
+    return sum(sample.is_good for sample in samples)
 
 
 def _without_copies(samples: Sequence[Sample]) -> list[Sample]:

@@ -1,4 +1,4 @@
-"""How far a measured rate or AUROC may lie from the true one: 95 % intervals.
+"""How far a measured rate or AUROC may lie from the true one: 95% intervals.
 
 Scores or counts of test images come in, an `Interval` comes out. None of them shrinks to a point when everything went
 well: ten defects found out of ten are no proof of a hundred.

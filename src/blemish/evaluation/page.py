@@ -36,7 +36,7 @@ def evaluation_section(evaluation: Evaluation) -> page.Section:
         scores.setdefault(sample.defect_type, []).append(sample.score)
     table = replace(
         evaluation.table(),
-        caption="Honest protocol: nothing is fitted to or chosen on these images. In brackets: 95 % intervals.",
+        caption="Honest protocol: nothing is fitted to or chosen on these images. In brackets: 95% intervals.",
     )
     figure = page.Figure(
         scores_figure(scores, evaluation.threshold.value, evaluation.category),
