@@ -20,7 +20,7 @@ from blemish.learning.triplets import PAPER_SCALES
 
 PAPER = ("--method", "tayeh2020", "--side", 128, "--epochs", 1)  # the shortest training of either kind
 NEAREST = ("--steps", 1)
-COMMANDS = ("fit", "enroll", "calibrate", "inspect", "defects", "evaluate", "reproduce", "demo")
+COMMANDS = ("fit", "enroll", "calibrate", "inspect", "defects", "evaluate", "compare", "reproduce", "demo")
 
 
 def run(*arguments: object) -> Result:
@@ -175,6 +175,19 @@ def test_costs_without_defective_images_are_refused(model_path: Path, category_d
     assert "give those with --defective" in str(result.exception)
 
 
+def test_two_models_are_compared(
+    model_path: Path, nearest_detector: Detector, category_dir: Path, tmp_path: Path
+) -> None:
+    other, page = tmp_path / "other.blemish", tmp_path / "a new folder" / "compare.html"
+    nearest_detector.save(other)
+    told = run("compare", model_path, other, category_dir, "-o", page)
+    assert "AUROC of metal less that of other" in told.stdout
+    assert "AUROC of metal less that of other" in page.read_text()
+    found = json.loads(run("compare", model_path, other, category_dir, "--json").stdout)
+    assert found["names"] == ["metal", "other"]
+    assert len(found["images"]) == 8 + 6
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -183,6 +196,7 @@ def test_costs_without_defective_images_are_refused(model_path: Path, category_d
         ("fit", ".", "-o", "."),
         ("defects", ".", "-o", "."),
         ("evaluate", "no.blemish", "."),
+        ("compare", "no.blemish", "no.blemish", "."),
         ("reproduce", ".", "-o", "out"),
     ],
 )

@@ -318,6 +318,36 @@ def evaluate(
             _print(line)
 
 
+@app.command(short_help="Compare two models on the same images.")
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="FIRST", help="A .blemish file.")],
+    second: Annotated[Path, typer.Argument(metavar="SECOND", help="Another .blemish file.")],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGES", help="Category folders and CSVs with labels, or images without.")
+    ],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The .html file to write.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say where two models agree and, with labels, which is better; images that one of them has seen are left out."""
+    from blemish.evaluation.compare import compare as compare_detectors
+    from blemish.images import write_text
+
+    detectors = blemish.Detector.load(first), blemish.Detector.load(second)
+    if output is not None:
+        _require_writable(output)
+    names = (str(first), str(second)) if first.stem == second.stem else (first.stem, second.stem)
+    with _progress() as progress:
+        comparison = compare_detectors(*detectors, images, names=names, progress=progress)
+    if output is not None:
+        write_text(output, comparison.page())
+    if as_json:
+        _print_json(comparison.to_dict())
+        return
+    _tell_tables(comparison.tables())
+    for line in comparison.sentences():
+        _print(line)
+
+
 @app.command(short_help="Rerun the paper.")
 def reproduce(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder of categories in MVTec AD's layout.")],
