@@ -27,7 +27,15 @@ from torch import Tensor, nn
 from blemish.detection.preparation import Preparation
 from blemish.errors import SettingError
 from blemish.images import read_all
-from blemish.learning.defects import STRUCTURAL, SURFACE, Defect, through_one_camera, vary_light
+from blemish.learning.defects import (
+    STRUCTURAL,
+    SURFACE,
+    Defect,
+    any_softness,
+    through_lens,
+    through_one_camera,
+    vary_light,
+)
 from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
 from blemish.learning.network import NEAR, WIDE, BoundedNetwork, Sight
 from blemish.learning.reference import SHIFT, Reference
@@ -180,7 +188,7 @@ def spoil(
     any_defect: Callable[[], Defect],
     rng: np.random.Generator,
 ) -> Batch:
-    """Give good images defects, and look at them and at the reference images through one camera.
+    """Give good images defects, as soft as one lens makes them, and look at all images through one camera.
 
     Args:
         reference: images ``(H, W)`` that stay good.
@@ -190,11 +198,12 @@ def spoil(
         rng: of number, place and shape.
     """
     defective, labels, count = [], [], 0
+    softness = any_softness(rng)
     for image in good:
         label = np.zeros(image.shape, dtype=np.int32)
         for _ in range(rng.integers(1, most_defects + 1)):
             count += 1
-            image, mask = any_defect()(image, rng)
+            image, mask = through_lens(any_defect(), softness)(image, rng)
             label[mask] = count
         defective.append(image)
         labels.append(label)
