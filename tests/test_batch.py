@@ -71,7 +71,9 @@ def images(tmp_path: Path) -> Path:
 
 def test_every_image_is_counted_and_told(images: Path) -> None:
     records: list[dict[str, Any]] = []
-    assert inspect_batch(fake(), [images], tell=tell_into(records)) == BatchCounts(good=3, defective=1, failed=0)
+    assert inspect_batch(fake(), [images], tell=tell_into(records)) == BatchCounts(
+        good=3, unsure=0, defective=1, failed=0
+    )
     assert [record["verdict"] for record in records] == ["good", "good", "defective", "good"]
 
 
@@ -82,7 +84,7 @@ def test_every_image_is_counted_and_told(images: Path) -> None:
 def test_an_image_that_fails_is_a_row_and_the_rest_goes_on(images: Path, tmp_path: Path, error: Exception) -> None:
     output = tmp_path / "out"
     counts = inspect_batch(fake(b=error), [images], output)
-    assert counts == BatchCounts(good=2, defective=1, failed=1)
+    assert counts == BatchCounts(good=2, unsure=0, defective=1, failed=1)
     assert [row["verdict"] for row in rows(output)] == ["good", "error", "defective", "good"]
     assert str(error) in rows(output)[1]["reason"]
 
@@ -94,7 +96,7 @@ def test_an_overlay_that_cannot_be_drawn_is_a_row_too(
         raise cv2.error("too large to draw")
 
     monkeypatch.setattr(ResultWriter, "add", fail)
-    assert inspect_batch(fake(), [images], tmp_path / "out") == BatchCounts(good=0, defective=0, failed=4)
+    assert inspect_batch(fake(), [images], tmp_path / "out") == BatchCounts(good=0, unsure=0, defective=0, failed=4)
     assert {row["verdict"] for row in rows(tmp_path / "out")} == {"error"}
 
 
@@ -119,7 +121,7 @@ def test_a_source_without_images_is_a_row_in_its_place(images: Path, tmp_path: P
     empty.mkdir()
     sources = [missing, images / "a.png", empty, images / "c.png"]
     counts = inspect_batch(fake(), sources, tmp_path / "out", tell=tell_into(records))
-    assert counts == BatchCounts(good=1, defective=1, failed=2)
+    assert counts == BatchCounts(good=1, unsure=0, defective=1, failed=2)
     assert [record["path"] for record in records] == [str(source) for source in sources]
     assert [record["verdict"] for record in records] == ["error", "good", "error", "defective"]
     assert "no images" in records[2]["reason"]
@@ -136,7 +138,7 @@ def test_nothing_but_sources_without_images_is_an_error_that_names_all(tmp_path:
 def test_overlays_of_an_earlier_run_are_not_inspected(images: Path) -> None:
     for _ in range(2):
         counts = inspect_batch(fake(), [images], images / "out")
-        assert counts == BatchCounts(good=3, defective=1, failed=0)
+        assert counts == BatchCounts(good=3, unsure=0, defective=1, failed=0)
 
 
 def test_nothing_but_overlays_of_an_earlier_run_is_an_error(images: Path) -> None:

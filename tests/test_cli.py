@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,15 @@ def test_inspect_exits_0_for_good_1_for_defective_2_for_unreadable(
     assert run("inspect", tmp_path / "m.blemish", good).exit_code == 0
     assert run("inspect", tmp_path / "m.blemish", good, stained).exit_code == 1
     assert run("inspect", tmp_path / "m.blemish", good, broken, stained).exit_code == 2
+
+
+def test_inspect_exits_1_for_unsure_and_counts_it(detector: Detector, category_dir: Path, tmp_path: Path) -> None:
+    limits = replace(detector.threshold, value=1e9, unsure=replace(detector.threshold, value=-1.0))
+    Detector(replace(detector.model, description=replace(detector.description, threshold=limits))).save(tmp_path / "m")
+    result = run("inspect", tmp_path / "m", category_dir / "test" / "good" / "000.png", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "0 good, 1 unsure, 0 defective" in result.stderr
+    assert "unsure," in (tmp_path / "out" / "results.csv").read_text()
 
 
 def test_inspect_goes_on_after_a_broken_file_and_writes_everything(

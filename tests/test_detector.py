@@ -55,6 +55,19 @@ def test_a_good_image_has_no_region_even_where_single_cells_exceed_the_threshold
     assert (found.verdict, found.regions) == (Verdict.GOOD, ())
 
 
+def test_an_image_between_the_limits_is_unsure_and_shows_where_to_look(
+    nearest_detector: Detector, category_dir: Path
+) -> None:
+    path = images_of(category_dir, "stain")[0]
+    score = nearest_detector.inspect(path).score
+    lower = replace(nearest_detector.threshold, value=0.9 * score)
+    about = replace(nearest_detector.description, threshold=replace(lower, value=1.1 * score, unsure=lower))
+    found = Detector(replace(nearest_detector.model, description=about)).inspect(path)
+    assert found.verdict is Verdict.UNSURE
+    assert found.regions
+    assert found.regions[0].peak > lower.value
+
+
 def test_the_map_has_the_size_of_the_image_and_shows_the_largest_distance(either: Detector, category_dir: Path) -> None:
     found = either.inspect(images_of(category_dir, "stain")[0])
     assert found.anomaly_map.shape == found.image.shape == (160, 150) == (found.height, found.width)
@@ -155,6 +168,23 @@ def test_the_threshold_is_one_of_the_scores_it_was_set_by(either: Detector, cate
     good = images_of(category_dir, "good")
     scores = sorted(either.inspect(path).score for path in good)
     assert either.calibrate(good, alpha=0.25).threshold.value == scores[6]  # ceil(9 * 0.75) = 7 of 8
+
+
+def test_calibrate_sets_both_limits(either: Detector, category_dir: Path) -> None:
+    calibrated = either.calibrate(images_of(category_dir, "good"), alpha=0.2, unsure=0.5)
+    scores = sorted(calibrated.description.good_scores.values())
+    assert calibrated.threshold.unsure is not None
+    assert (calibrated.threshold.unsure.value, calibrated.threshold.value) == (scores[4], scores[7])
+
+
+def test_unsure_images_are_neither_false_alarms_nor_missed(either: Detector, category_dir: Path) -> None:
+    limits = replace(either.threshold, value=1e9, unsure=replace(either.threshold, value=-1.0))  # all are unsure
+    about = replace(either.description, threshold=limits)
+    found = evaluate(Detector(replace(either.model, description=about)), category_dir)
+    assert (found.false_alarms, found.unsure, found.types[-1].missed, found.types[-1].unsure) == (0, 8, 0, 6)
+    assert found.types[-1].n_images == 6
+    assert found.table().headers[-1] == "unsure"
+    assert any("14 of 14 images (100.0%) would be sent to a person" in said for said in found.sentences())
 
 
 def test_calibrate_counts_copies_once(detector: Detector, category_dir: Path) -> None:

@@ -205,6 +205,28 @@ def test_a_promise_that_makes_no_sense_is_refused(path: Path, name: str, value: 
         read_model(path)
 
 
+def test_a_lower_limit_comes_back(path: Path) -> None:
+    threshold = replace(MODEL.description.threshold, unsure=replace(MODEL.description.threshold, value=0.125))
+    write_model(replace(MODEL, description=replace(MODEL.description, threshold=threshold)), path)
+    assert read_model(path).description.threshold == threshold
+
+
+def test_a_file_without_a_lower_limit_has_none(path: Path) -> None:
+    threshold = {name: value for name, value in asdict(MODEL.description.threshold).items() if name != "unsure"}
+    rewrite(path, edit_description(threshold=threshold), with_sums=True)
+    assert read_model(path).description == MODEL.description
+
+
+@pytest.mark.parametrize(
+    "change", [{"value": 0.5}, {"value": math.nan}, {"alpha": 0}, {"unsure": True}, {"unsure": {}}]
+)
+def test_a_lower_limit_that_makes_no_sense_is_refused(path: Path, change: dict[str, object]) -> None:
+    threshold = asdict(MODEL.description.threshold)
+    rewrite(path, edit_description(threshold={**threshold, "unsure": {**threshold, **change}}), with_sums=True)
+    with pytest.raises(ModelFileError, match="does not fit"):
+        read_model(path)
+
+
 @pytest.mark.parametrize(("name", "value"), pairs(WRONG_FIELDS))
 def test_a_field_of_the_wrong_kind_is_refused(path: Path, name: str, value: object) -> None:
     rewrite(path, edit_description(**{name: value}), with_sums=True)

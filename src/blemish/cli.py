@@ -1,6 +1,6 @@
 """The command line: parse, call, print, exit; no arithmetic here.
 
-Exit codes: 0 all good, 1 something defective, 2 an error, 130 stopped with Ctrl-C.
+Exit codes: 0 all good, 1 something defective or unsure, 2 an error, 130 stopped with Ctrl-C.
 """
 
 from __future__ import annotations
@@ -84,6 +84,10 @@ GoodDir = Annotated[Path, typer.Argument(metavar="GOOD_DIR", help="Folder of goo
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files, folders, or CSVs.")]
 ModelIn = Annotated[Path, typer.Argument(metavar="MODEL", help="A .blemish file.")]
 Alpha = Annotated[float, typer.Option(help="Accepted false-alarm rate: 0.01 = 1 in 100 good parts stopped.")]
+Unsure = Annotated[
+    float | None,
+    typer.Option(help="Also send parts to a person: 0.1 = 1 in 10 good parts stopped or sent. By default none is."),
+]
 Seed = Annotated[
     int,
     typer.Option(min=0, metavar="<int>", help="Sets all that is random: the same seed gives the same result on a CPU."),
@@ -117,6 +121,7 @@ def fit(
         typer.Option(help="Pixels a side images are scaled to. The paper's methods only; by default 1024."),
     ] = None,
     alpha: Alpha = 0.01,
+    unsure: Unsure = None,
     seed: Annotated[
         int,
         typer.Option(
@@ -148,6 +153,7 @@ def fit(
             side=None if side is None else int(side),
             epochs=epochs,
             alpha=alpha,
+            unsure=unsure,
             seed=seed,
             half=half,
             checkpoint_path=checkpoint,
@@ -175,6 +181,7 @@ def enroll(
         _Reference, typer.Option(help="As for fit. auto, for a network of the paper's methods: the kind it has now.")
     ] = _Reference.AUTO,
     alpha: Alpha = 0.01,
+    unsure: Unsure = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -187,6 +194,7 @@ def enroll(
             good_dir,
             reference=reference.value,
             alpha=alpha,
+            unsure=unsure,
             seed=seed,
             progress=progress,
         )
@@ -199,6 +207,7 @@ def calibrate(
     model: ModelIn,
     images: Images,
     alpha: Alpha = 0.01,
+    unsure: Unsure = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write; by default MODEL itself.")
     ] = None,
@@ -214,12 +223,12 @@ def calibrate(
     _require_writable(output or model)
     paths = [path for source in images for path in ([source] if _is_image(source) else read_good(source))]
     with _progress() as progress:
-        detector = detector.calibrate(paths, alpha=alpha, progress=progress)
+        detector = detector.calibrate(paths, alpha=alpha, unsure=unsure, progress=progress)
     detector.save(output or model)
     _tell_model(detector, output or model, as_json)
 
 
-@app.command(short_help="Judge images: good or defective.")
+@app.command(short_help="Judge images: good, defective, or unsure.")
 def inspect(
     model: ModelIn,
     images: Images,
@@ -230,7 +239,8 @@ def inspect(
 ) -> None:
     """Inspect images: a verdict for each, and with -o tables, overlays and an HTML report.
 
-    Exit code: 0 all good, 1 something defective, 2 an error (an image that could not be read is one; the rest is done).
+    Exit code: 0 all good, 1 something defective or unsure, 2 an error (an image that could not be read is one; the
+    rest is done).
     """
     from blemish.report.batch import inspect_batch
 
@@ -238,10 +248,13 @@ def inspect(
     with _progress() as progress:
         counts = inspect_batch(detector, images, output, tell=_print_json if as_json else _print_row, progress=progress)
     if not as_json:
-        _say.print(f"{counts.good} good, {counts.defective} defective, {counts.failed} could not be inspected.")
+        _say.print(
+            f"{counts.good} good, {counts.unsure} unsure, {counts.defective} defective, "
+            f"{counts.failed} could not be inspected."
+        )
         if output is not None:
             _say.print(f"Report: {output / 'report.html'}")
-    raise typer.Exit(2 if counts.failed else 1 if counts.defective else 0)
+    raise typer.Exit(2 if counts.failed else 1 if counts.unsure or counts.defective else 0)
 
 
 @app.command(short_help="Show the synthetic defects on your own images.")

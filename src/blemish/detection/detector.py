@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.datasets import content_hash
-from blemish.detection.decision import conformal_threshold, decide
+from blemish.detection.decision import conformal_threshold, decide, limit_exceeded, require_alpha
 from blemish.detection.model_file import HELD_OUT, Description, Model, read_model, write_model
 from blemish.detection.regions import find_regions
 from blemish.detection.runtime import Distances, Runtime
@@ -20,7 +20,7 @@ from blemish.detection.scoring import anomaly_map
 from blemish.errors import DatasetError
 from blemish.images import as_image, read_image
 from blemish.progress import Progress, silent
-from blemish.results import FloatArray, Inspection, Threshold, Verdict
+from blemish.results import FloatArray, Inspection, Threshold
 
 ImageSource = Path | str | NDArray[np.generic]  # a file, or pixels as `images.as_image` takes them
 
@@ -81,7 +81,7 @@ class Detector:
         distances = self._measure(pixels)
         verdict = decide(distances.score, self.threshold)
         geometry = self.description.preparation.geometry(*pixels.shape)
-        limit = self.threshold.value if verdict is Verdict.DEFECTIVE else np.inf  # a good image has no defective region
+        limit = limit_exceeded(verdict, self.threshold)
         return Inspection(
             path=Path(image) if isinstance(image, (Path, str)) else None,
             verdict=verdict,
@@ -96,12 +96,15 @@ class Detector:
             anomaly_map=anomaly_map(distances.distance_map, geometry, *pixels.shape),
         )
 
-    def calibrate(self, good: Sequence[ImageSource], *, alpha: float, progress: Progress = silent) -> Detector:
+    def calibrate(
+        self, good: Sequence[ImageSource], *, alpha: float, unsure: float | None = None, progress: Progress = silent
+    ) -> Detector:
         """Set the threshold anew from good images that took no part in training.
 
         Args:
             good: held-out good images, at least one; none that the model has learned from. Copies of a file count once.
             alpha: accepted false-alarm rate, above 0 and below 1.
+            unsure: share of good images that may be stopped or sent to a person, above alpha; None: none is sent.
             progress: told after each image.
 
         Returns:
@@ -110,15 +113,16 @@ class Detector:
 
         Raises:
             DatasetError: the model has learned from some of the files; on them it scores too well to promise anything.
-            ImageError: an image cannot be used. SettingError: alpha is out of range, or there are no images.
+            ImageError: an image cannot be used. SettingError: a rate is out of range, or there are no images.
         """
+        require_alpha(alpha, unsure)
         images = _by_content(good)
         provenance = self._provenance_with(images)
         scores: dict[str, float] = {}
         for key, image in images.items():
             scores[key] = self._measure(_read(image)).score
             progress("setting the threshold", len(scores), len(images))
-        threshold = conformal_threshold(list(scores.values()), alpha)
+        threshold = conformal_threshold(list(scores.values()), alpha, unsure)
         change = {
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
             "what": "calibrate",

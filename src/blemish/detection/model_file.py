@@ -17,7 +17,7 @@ import json
 import math
 import zipfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -152,7 +152,7 @@ def _read_description(path: Path, data: bytes) -> Description:
             )
         if version < FORMAT:
             values = _from_format_1(values)
-        threshold = Threshold(**_known_fields(Threshold, values["threshold"]))
+        threshold = _threshold(values["threshold"])
         preparation = Preparation(**_known_fields(Preparation, values["preparation"]))
         known = _known_fields(Description, values)
         description = Description(**{**known, "threshold": threshold, "preparation": preparation})
@@ -181,7 +181,15 @@ def _from_format_1(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _known_fields(kind: type[Description | Preparation | Threshold], values: dict[str, Any]) -> dict[str, Any]:
-    return {item.name: values[item.name] for item in fields(kind)}
+    """Take what a kind of record has; what has a default may be missing, for older files do not have it."""
+    wanted = [item.name for item in fields(kind) if item.name in values or item.default is MISSING]
+    return {name: values[name] for name in wanted}
+
+
+def _threshold(values: dict[str, Any]) -> Threshold:
+    known = _known_fields(Threshold, values)
+    lower = known.get("unsure")
+    return Threshold(**{**known, "unsure": None if lower is None else _threshold(lower)})
 
 
 def _check_preparation(about: Preparation) -> None:
@@ -207,6 +215,10 @@ def _check_threshold(threshold: Threshold) -> None:
         alpha = getattr(threshold, name)
         _require(_is_number(alpha) and 0 < alpha <= 1, f"threshold.{name} is above 0 and at most 1")
     _require(_is_count(threshold.n_images), "threshold.n_images is a whole number, 0 or more")
+    if threshold.unsure is not None:
+        _require(threshold.unsure.unsure is None, "threshold.unsure has no lower limit of its own")
+        _check_threshold(threshold.unsure)
+        _require(threshold.unsure.value <= threshold.value, "threshold.unsure.value <= threshold.value")
 
 
 def _check_records(about: Description) -> None:

@@ -27,6 +27,7 @@ class TypeResult:
     n_images: int
     auroc: float  # image-level, against all good test images
     missed: int  # images called good at the threshold
+    unsure: int  # images sent to a person; neither found nor missed
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Evaluation:
     n_good: int  # good test images: those the detector has not seen
     n_seen: int  # good images left out because the detector was made from them
     false_alarms: int  # good test images called defective
+    unsure: int  # good test images sent to a person; no false alarms
     types: tuple[TypeResult, ...]  # one per defect type, then "all"
     pixel_auroc: float | None  # None without masks
     aupro: float | None  # area under the per-region overlap up to 30 % false positives; None without masks
@@ -51,8 +53,12 @@ class Evaluation:
 
     def table(self) -> Table:
         """Lay out the results per defect type."""
+        headers: tuple[str, ...] = ("defect type", "images", "AUROC", "missed")
         rows = [(t.defect_type, str(t.n_images), f"{t.auroc:.3f}", f"{t.missed}") for t in self.types]
-        return Table(("defect type", "images", "AUROC", "missed"), tuple(rows))
+        if self.threshold.unsure is None:
+            return Table(headers, tuple(rows))
+        told = [(*row, f"{t.unsure}") for row, t in zip(rows, self.types, strict=True)]
+        return Table((*headers, "unsure"), tuple(told))
 
     def sentences(self) -> list[str]:
         """Say the rest in words."""
@@ -61,6 +67,13 @@ class Evaluation:
             f"{alarms} would be stopped. {promise(self.threshold)}",
             f"{self.n_seen} good images were left out, because the model was made from them.",
         ]
+        if self.threshold.unsure is not None:
+            asked = self.unsure + self.types[-1].unsure
+            n_images = self.n_good + self.types[-1].n_images
+            said.append(
+                f"{asked} of {n_images} images ({asked / n_images:.1%}) would be sent to a person: {self.unsure} good, "
+                f"{self.types[-1].unsure} defective. They count neither as false alarms nor as missed."
+            )
         if self.pixel_auroc is not None:
             said.append(f"Pixel-level AUROC {self.pixel_auroc:.3f}, AUPRO {self.aupro:.3f} ({self.n_masks} masks).")
         return said
@@ -111,13 +124,14 @@ def evaluate(detector: Detector, category_dir: Path | str, *, progress: Progress
         n_good=n_good,
         n_seen=sum(sample.is_good for sample in samples) - n_good,
         false_alarms=_count(unseen, verdicts, GOOD, Verdict.DEFECTIVE),
+        unsure=_count(unseen, verdicts, GOOD, Verdict.UNSURE),
         types=tuple(
             TypeResult(
                 name,
-                n_images=_count(unseen, verdicts, name, Verdict.GOOD)
-                + _count(unseen, verdicts, name, Verdict.DEFECTIVE),
+                n_images=sum(_count(unseen, verdicts, name, verdict) for verdict in Verdict),
                 auroc=auroc,
                 missed=_count(unseen, verdicts, name, Verdict.GOOD),
+                unsure=_count(unseen, verdicts, name, Verdict.UNSURE),
             )
             for name, auroc in aurocs.items()
         ),

@@ -101,6 +101,7 @@ def nearest_detector(
     preparation: Preparation,
     notes: Sequence[str],
     alpha: float,
+    unsure: float | None = None,
     seed: int,
     making: Making,
     progress: Progress = silent,
@@ -114,7 +115,7 @@ def nearest_detector(
         kind: where embeddings are compared.
         preparation: how images were prepared.
         notes: what was chosen for the images, and why.
-        alpha: accepted false-alarm rate.
+        alpha, unsure: accepted rates, as for `Detector.calibrate`.
         seed: of the draws.
         making: how the network came about.
         progress: told after every image.
@@ -141,7 +142,7 @@ def nearest_detector(
             "Look at them: are they really good?"
         )
     preparation = replace(preparation, patch_size=network.view)
-    return build_detector(model, images, preparation, kind, said, alpha, making, progress)
+    return build_detector(model, images, preparation, kind, said, alpha, unsure, making, progress)
 
 
 def find_suspects(embeddings: Sequence[Tensor], kind: Reference, generator: torch.Generator) -> list[int]:
@@ -188,6 +189,7 @@ def prototype_detector(
     kind: Reference,
     side: int,
     alpha: float,
+    unsure: float | None = None,
     making: Making,
     progress: Progress = silent,
 ) -> Detector:
@@ -198,7 +200,7 @@ def prototype_detector(
         images: whose prototype is made, and which set the threshold.
         kind: one prototype per location, or one for all.
         side: pixels a side to which images are scaled.
-        alpha: accepted false-alarm rate.
+        alpha, unsure: accepted rates, as for `Detector.calibrate`.
         making: how the network came about.
         progress: told after every image.
 
@@ -208,7 +210,7 @@ def prototype_detector(
     prototype = mean_embedding(network, images.learned, side, kind, progress)
     preparation = Preparation.of_squares(side, PATCH_SIZE, STRIDE)
     model = DistanceModel(network, ToPrototype(prototype)).eval()
-    return build_detector(model, images, preparation, kind, [], alpha, making, progress)
+    return build_detector(model, images, preparation, kind, [], alpha, unsure, making, progress)
 
 
 def build_detector(
@@ -218,6 +220,7 @@ def build_detector(
     kind: Reference,
     notes: Sequence[str],
     alpha: float,
+    unsure: float | None,
     making: Making,
     progress: Progress = silent,
 ) -> Detector:
@@ -238,7 +241,7 @@ def build_detector(
         history=[],
     )
     uncalibrated = Detector(Model(description, graph, weights_to_arrays(model.network)))
-    calibrated = uncalibrated.calibrate(images.held_out, alpha=alpha, progress=progress)
+    calibrated = uncalibrated.calibrate(images.held_out, alpha=alpha, unsure=unsure, progress=progress)
     about = calibrated.description
     said = [*about.notes, *_odd_held_out(images.held_out, about.good_scores)]
     return Detector(replace(calibrated.model, description=replace(about, notes=said, history=[])))

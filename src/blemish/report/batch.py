@@ -21,6 +21,7 @@ class BatchCounts:
     """How a batch went."""
 
     good: int
+    unsure: int  # a person should look
     defective: int
     failed: int  # images that could not be inspected, and sources without any
 
@@ -62,7 +63,7 @@ def inspect_batch(
                     writer.add_failure(path, found)
                 tell({"path": str(path), "verdict": "error", "reason": found})
             progress("inspecting", done, len(listed))
-    return BatchCounts(verdicts.count(Verdict.GOOD), verdicts.count(Verdict.DEFECTIVE), verdicts.count(None))
+    return BatchCounts(*(verdicts.count(verdict) for verdict in (*Verdict, None)))
 
 
 def _list(sources: Sequence[Path], output: Path | None) -> list[tuple[Path, str]]:
