@@ -1,6 +1,7 @@
 """The command line in-process: what it prints, what it writes, how it exits."""
 
 import json
+import re
 import signal
 import sys
 from dataclasses import replace
@@ -21,7 +22,7 @@ from blemish.learning.triplets import PAPER_SCALES
 
 PAPER = ("--method", "tayeh2020", "--side", 128, "--epochs", 1)  # the shortest training of either kind
 NEAREST = ("--steps", 1)
-COMMANDS = ("fit", "enroll", "calibrate", "inspect", "defects", "evaluate", "reproduce", "demo")
+COMMANDS = ("fit", "enroll", "calibrate", "threshold", "inspect", "defects", "evaluate", "reproduce", "demo")
 
 
 def run(*arguments: object) -> Result:
@@ -163,6 +164,30 @@ def test_calibrate_writes_in_place_by_default(model_path: Path, category_dir: Pa
     found = json.loads(run("calibrate", model, category_dir / "test" / "good", "--alpha", 0.2, "--json").stdout)
     assert found["threshold"]["n_images"] == 8
     assert len(found["history"]) == 1
+
+
+def test_the_threshold_is_moved_undone_and_told(model_path: Path, tmp_path: Path) -> None:
+    model = tmp_path / "copy.blemish"
+    model.write_bytes(model_path.read_bytes())
+    before = Detector.load(model).threshold
+    assert run("threshold", model, "--set", 9, "--by", "anna", "--why", "too many alarms").exit_code == 0
+    assert Detector.load(model).threshold.value == 9
+    told = run("threshold", model)
+    assert "threshold 9\n" in told.stdout
+    assert re.search(r"set .*-> 9  anna  too many alarms\n", told.stdout)
+    assert "1 in 4 good parts" in told.stderr  # from 3 held-out images
+    assert run("threshold", model, "--undo").exit_code == 0
+    assert Detector.load(model).threshold == before
+    moved = json.loads(run("threshold", model, "--alpha", 0.5, "--unsure", 0.7, "-o", tmp_path / "m", "--json").stdout)
+    assert [change["what"] for change in moved["history"]] == ["set", "undo", "alpha"]
+    assert Detector.load(model).threshold == before
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--set", 1, "--undo"), ("--set", 1, "--alpha", 0.1), ("--unsure", 0.1), ("--undo", "--unsure", 0.1)]
+)
+def test_the_threshold_is_moved_in_one_way_at_a_time(model_path: Path, wrong: tuple[object, ...]) -> None:
+    assert "Expected one of" in str(run("threshold", model_path, *wrong).exception)
 
 
 @pytest.mark.parametrize(

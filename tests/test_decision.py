@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from blemish.detection.decision import conformal_threshold, decide, limit_exceeded, promise
+from blemish.detection.decision import conformal_threshold, decide, limit_exceeded, promise, threshold_at
 from blemish.errors import SettingError
 from blemish.results import Verdict
 
@@ -114,3 +114,36 @@ def test_nonsense_is_refused(scores: list[float], alpha: float) -> None:
 def test_a_rate_of_unsure_parts_that_is_not_above_alpha_is_refused(unsure: float) -> None:
     with pytest.raises(SettingError, match="above alpha"):
         conformal_threshold([1.0, 2.0], 0.1, unsure)
+
+
+def test_a_limit_set_by_hand_promises_what_the_conformal_one_below_it_does() -> None:
+    scores = list(np.random.default_rng(6).random(40))
+    for value in (*scores, *np.linspace(min(scores), 1.1, 50)):
+        n_below = sum(score <= value for score in scores)
+        by_hand = threshold_at(float(value), scores)
+        conformal = conformal_threshold(scores, by_hand.promised_alpha) if n_below else None
+        assert by_hand.promised_alpha == pytest.approx(1 - n_below / 41)
+        assert conformal is None or conformal.value == max(score for score in scores if score <= value)
+
+
+@pytest.mark.parametrize("value", [0.5, 1.0, 3.0])
+def test_a_limit_set_by_hand_keeps_its_promise_on_average(value: float) -> None:
+    rng = np.random.default_rng(7)
+    held_out, new = rng.lognormal(size=(2000, 30)), rng.lognormal(size=60_000)
+    promised = [threshold_at(value, list(scores)).promised_alpha for scores in held_out]
+    rate = float((new > value).mean())
+    assert rate <= np.mean(promised) + 0.01
+    assert np.mean(promised) <= rate + 1 / 31 + 0.01
+
+
+@pytest.mark.parametrize("scores", [[], [2.0, 3.0]])
+def test_a_limit_below_all_good_scores_promises_nothing_and_says_so(scores: list[float]) -> None:
+    threshold = threshold_at(1.0, scores)
+    assert threshold.promised_alpha == 1
+    assert promise(threshold).startswith("Nothing is promised")
+
+
+@pytest.mark.parametrize(("value", "unsure"), [(math.nan, None), (math.inf, None), (1.5, 0.3), (9.0, 1.5)])
+def test_a_limit_by_hand_that_makes_no_sense_is_refused(value: float, unsure: float | None) -> None:
+    with pytest.raises(SettingError, match=r"(?i)expected"):
+        threshold_at(value, [1.0, 2.0, 3.0], unsure)

@@ -187,6 +187,38 @@ def test_unsure_images_are_neither_false_alarms_nor_missed(either: Detector, cat
     assert any("14 of 14 images (100.0%) would be sent to a person" in said for said in found.sentences())
 
 
+def test_the_threshold_moves_to_another_rate_without_new_images(either: Detector, category_dir: Path) -> None:
+    good = images_of(category_dir, "good")
+    moved = either.calibrate(good, alpha=0.25).with_alpha(0.5, unsure=0.75)
+    assert moved.threshold == either.calibrate(good, alpha=0.5, unsure=0.75).threshold
+    assert moved.model.graph == either.model.graph
+
+
+def test_the_threshold_set_by_hand_decides(either: Detector, category_dir: Path) -> None:
+    path = images_of(category_dir, "stain")[0]
+    score = either.inspect(path).score
+    above, below = (either.with_threshold(factor * score) for factor in (1.01, 0.99))
+    assert (above.inspect(path).verdict, below.inspect(path).verdict) == (Verdict.GOOD, Verdict.DEFECTIVE)
+    assert above.threshold.alpha is None
+
+
+def test_undo_goes_back_to_what_was_calibrated_before(either: Detector, category_dir: Path) -> None:
+    moved = either.calibrate(images_of(category_dir, "good"), alpha=0.25).with_threshold(9.0)
+    back = moved.undo().undo()
+    assert (back.threshold, back.description.good_scores) == (either.threshold, either.description.good_scores)
+    assert [change["what"] for change in back.description.history] == ["calibrate", "set", "undo", "undo"]
+    assert back.description.seen == moved.description.seen  # what set a threshold once must not judge it later
+
+
+def test_without_scores_of_good_images_only_a_limit_by_hand_can_be_set(detector: Detector) -> None:
+    about = replace(detector.description, good_scores={})
+    bare = Detector(replace(detector.model, description=about))
+    assert bare.with_threshold(1.0).threshold.promised_alpha == 1
+    for move in (lambda: bare.with_alpha(0.1), lambda: bare.with_threshold(1.0, unsure=0.1)):
+        with pytest.raises(SettingError, match="calibrate"):
+            move()
+
+
 def test_calibrate_counts_copies_once(detector: Detector, category_dir: Path) -> None:
     calibrated = detector.calibrate(images_of(category_dir, "good") * 3, alpha=0.25)
     assert calibrated.threshold.n_images == 8

@@ -46,7 +46,7 @@ MODEL = Model(
 )
 
 WRONG_PROMISES: dict[str, list[object]] = {
-    "alpha": [0, -0.1, 1.1, math.nan, None, "0.01"],
+    "alpha": [0, -0.1, 1.1, math.nan, "0.01"],
     "promised_alpha": [0, 2, math.inf, []],
     "n_images": [-1, 1.5, True, "9"],
 }
@@ -67,7 +67,7 @@ WRONG_FIELDS: dict[str, list[object]] = {
         {"images": [], "made": {}},
         {"images": {"plate": ["00ff"]}, "made": {}},
     ],
-    "history": [None, {}, ["calibrate"]],
+    "history": [None, {}, ["calibrate"], [{}], [{"when": "now", "what": "set", "from": "1", "to": 2}]],
 }
 WRONG_PREPARATIONS: dict[str, list[object]] = {
     "height": [0, -128, 128.0, "128", None, True, 2**40],

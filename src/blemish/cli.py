@@ -27,7 +27,7 @@ from typer.core import TyperGroup
 
 import blemish
 from blemish.detection.decision import promise
-from blemish.errors import BlemishError, MissingExtraError, OutputError
+from blemish.errors import BlemishError, MissingExtraError, OutputError, SettingError
 
 _STOPPED = 130  # exit code of what Ctrl-C stopped, as shells have it
 _EXTRA = frozenset({"torch", "onnx", "sklearn", "scipy", "matplotlib"})  # modules that the extra `learn` brings
@@ -92,6 +92,8 @@ Seed = Annotated[
     int,
     typer.Option(min=0, metavar="<int>", help="Sets all that is random: the same seed gives the same result on a CPU."),
 ]
+By = Annotated[str, typer.Option("--by", help="Who makes the change, for the history; by default your user name.")]
+Why = Annotated[str, typer.Option("--why", help="Reason of the change, for the history.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 _REFERENCES = "location: parts that always lie the same way. category: textures."
 
@@ -208,6 +210,8 @@ def calibrate(
     images: Images,
     alpha: Alpha = 0.01,
     unsure: Unsure = None,
+    by: By = "",
+    why: Why = "",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write; by default MODEL itself.")
     ] = None,
@@ -223,7 +227,46 @@ def calibrate(
     _require_writable(output or model)
     paths = [path for source in images for path in ([source] if _is_image(source) else read_good(source))]
     with _progress() as progress:
-        detector = detector.calibrate(paths, alpha=alpha, unsure=unsure, progress=progress)
+        detector = detector.calibrate(paths, alpha=alpha, unsure=unsure, who=by, why=why, progress=progress)
+    detector.save(output or model)
+    _tell_model(detector, output or model, as_json)
+
+
+@app.command(short_help="Show, move or restore the threshold.")
+def threshold(
+    model: ModelIn,
+    value: Annotated[float | None, typer.Option("--set", help="Set the limit by hand.")] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="Move the limit to this false-alarm rate, by the good images it was set by.")
+    ] = None,
+    unsure: Unsure = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Restore what was before the last change.")] = False,
+    by: By = "",
+    why: Why = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write; by default MODEL itself.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the threshold, what it promises, and its history; or move it. The graph is not touched.
+
+    Give --set, --alpha or --undo to change it. Every change is kept, with who made it, when and why.
+    """
+    if (value is not None) + (alpha is not None) + undo > 1 or (unsure is not None and value is None and alpha is None):
+        raise SettingError("Expected one of --set, --alpha and --undo, and --unsure only with the first two.")
+    detector = blemish.Detector.load(model)
+    if value is not None:
+        detector = detector.with_threshold(value, unsure=unsure, who=by, why=why)
+    elif alpha is not None:
+        detector = detector.with_alpha(alpha, unsure=unsure, who=by, why=why)
+    elif undo:
+        detector = detector.undo(who=by, why=why)
+    else:
+        _tell_model(detector, model, as_json)
+        if not as_json:
+            for change in detector.description.history:
+                _print_change(change)
+        return
     detector.save(output or model)
     _tell_model(detector, output or model, as_json)
 
@@ -461,6 +504,12 @@ def _print_row(record: dict[str, Any]) -> None:
         _print(f"error      {'':>9}  {record['reason']}")  # it names the file
     else:
         _print(f"{record['verdict']:9}  {record['score']:9.4f}  {record['path']}")
+
+
+def _print_change(change: dict[str, Any]) -> None:
+    told = {"who": "", "why": "", **change}  # which older files do not have
+    moved = f"{told['from']:.4g} -> {told['to']:.4g}"
+    _print(f"{told['when']}  {told['what']:9}  {moved}  {told['who']}  {told['why']}".rstrip())
 
 
 def _print_json(record: dict[str, Any]) -> None:

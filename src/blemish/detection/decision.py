@@ -89,6 +89,44 @@ def conformal_threshold(good_scores: Sequence[float], alpha: float, unsure: floa
     )
 
 
+def threshold_at(value: float, good_scores: Sequence[float], unsure: float | None = None) -> Threshold:
+    """Take a limit that someone sets by hand, and work out what it promises.
+
+    With m of n held-out good scores above it, it promises what the conformal threshold just below it does: at most
+    (m + 1) / (n + 1) of new good images will exceed it. When all are above, or there are none, that is no promise.
+
+    Args:
+        value: the limit.
+        good_scores: as for `conformal_threshold`, but there may be none.
+        unsure: as for `conformal_threshold`.
+
+    Raises:
+        SettingError: the value is not finite, or below the lower limit; or what `conformal_threshold` refuses.
+
+    Example:
+        >>> threshold_at(0.25, [0.3, 0.1, 0.2, 0.4]).promised_alpha
+        0.6
+    """
+    if not math.isfinite(value):
+        raise SettingError(f"The threshold is {value}; expected a finite number, on the scale of the scores.")
+    if unsure is not None:
+        require_alpha(unsure)
+    lower = None if unsure is None else conformal_threshold(good_scores, unsure)
+    if lower is not None and lower.value > value:
+        raise SettingError(
+            f"The lower limit for unsure {unsure:g} is {lower.value:g}, which is above the threshold, {value:g}. "
+            "Expected a higher threshold, or a larger share of parts to look at."
+        )
+    n_above = sum(score > value for score in good_scores)
+    return Threshold(
+        value=float(value),
+        alpha=None,
+        promised_alpha=(n_above + 1) / (len(good_scores) + 1),
+        n_images=len(good_scores),
+        unsure=lower,
+    )
+
+
 def promise(threshold: Threshold) -> str:
     """Say in plain words what a threshold promises.
 
@@ -103,9 +141,13 @@ def promise(threshold: Threshold) -> str:
 
 
 def _promise(limit: Threshold, fate: str) -> str:
+    if limit.promised_alpha == 1:
+        known = f"all {limit.n_images} held-out good images lie above it"
+        found = known if limit.n_images else "the model file has no scores of good images"
+        return f"Nothing is promised about how many good parts will {fate}: {found}."
     one_in = f"At most 1 in {1 / limit.promised_alpha:.3g} good parts will {fate}"
     said = f"{one_in}, judging from {limit.n_images} held-out good images."
-    if limit.promised_alpha > limit.alpha:
+    if limit.alpha is not None and limit.promised_alpha > limit.alpha:
         needed = math.ceil(1 / limit.alpha) - 1
         said += f" For the {limit.alpha:g} that was asked for, at least {needed} held-out images are needed."
     return said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.datasets import content_hash
-from blemish.detection.decision import conformal_threshold, decide, limit_exceeded, require_alpha
+from blemish.detection.decision import conformal_threshold, decide, limit_exceeded, require_alpha, threshold_at
+from blemish.detection.history import changed, undone
 from blemish.detection.model_file import HELD_OUT, Description, Model, read_model, write_model
 from blemish.detection.regions import find_regions
 from blemish.detection.runtime import Distances, Runtime
 from blemish.detection.scoring import anomaly_map
-from blemish.errors import DatasetError
+from blemish.errors import DatasetError, SettingError
 from blemish.images import as_image, read_image
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray, Inspection, Threshold
@@ -97,7 +97,14 @@ class Detector:
         )
 
     def calibrate(
-        self, good: Sequence[ImageSource], *, alpha: float, unsure: float | None = None, progress: Progress = silent
+        self,
+        good: Sequence[ImageSource],
+        *,
+        alpha: float,
+        unsure: float | None = None,
+        who: str = "",
+        why: str = "",
+        progress: Progress = silent,
     ) -> Detector:
         """Set the threshold anew from good images that took no part in training.
 
@@ -105,6 +112,7 @@ class Detector:
             good: held-out good images, at least one; none that the model has learned from. Copies of a file count once.
             alpha: accepted false-alarm rate, above 0 and below 1.
             unsure: share of good images that may be stopped or sent to a person, above alpha; None: none is sent.
+            who, why: for the model's history; by default the user of this process, without a reason.
             progress: told after each image.
 
         Returns:
@@ -123,19 +131,66 @@ class Detector:
             scores[key] = self._measure(_read(image)).score
             progress("setting the threshold", len(scores), len(images))
         threshold = conformal_threshold(list(scores.values()), alpha, unsure)
-        change = {
-            "when": datetime.now(UTC).isoformat(timespec="seconds"),
-            "what": "calibrate",
-            "from": self.threshold.value,
-            "to": threshold.value,
-            "alpha": alpha,
-            "n_images": len(scores),
-        }
-        history = [*self.description.history, change]
-        description = replace(
-            self.description, threshold=threshold, good_scores=scores, provenance=provenance, history=history
-        )
-        return Detector(replace(self.model, description=description))
+        description = replace(self.description, threshold=threshold, good_scores=scores, provenance=provenance)
+        return self._changed(description, "calibrate", who, why)
+
+    def with_alpha(self, alpha: float, *, unsure: float | None = None, who: str = "", why: str = "") -> Detector:
+        """Move the threshold to another false-alarm rate, judging from the good images that it was set by.
+
+        Args:
+            alpha, unsure, who, why: as for `calibrate`.
+
+        Returns:
+            A new detector with the same graph, as from `calibrate`.
+
+        Raises:
+            SettingError: a rate is out of range, or the model file keeps no scores of good images.
+        """
+        threshold = conformal_threshold(self._good_scores(), alpha, unsure)
+        return self._changed(replace(self.description, threshold=threshold), "alpha", who, why)
+
+    def with_threshold(self, value: float, *, unsure: float | None = None, who: str = "", why: str = "") -> Detector:
+        """Set the threshold by hand; what it promises then follows from the good images that it was set by.
+
+        Args:
+            value: an image is defective when its score is above this.
+            unsure, who, why: as for `calibrate`.
+
+        Returns:
+            A new detector with the same graph, as from `calibrate`.
+
+        Raises:
+            SettingError: the value is not finite, or below the lower limit; unsure is out of range, or the model file
+                keeps no scores of good images, which the lower limit comes from.
+        """
+        scores = list(self.description.good_scores.values()) if unsure is None else self._good_scores()
+        threshold = threshold_at(value, scores, unsure)
+        return self._changed(replace(self.description, threshold=threshold), "set", who, why)
+
+    def undo(self, *, who: str = "", why: str = "") -> Detector:
+        """Restore what was before the last change; once more, what was before the change before that.
+
+        Images that `calibrate` has used stay among those that the model has seen.
+
+        Args:
+            who, why: as for `calibrate`.
+
+        Raises:
+            SettingError: there is nothing to undo. ModelFileError: what was before does not fit.
+        """
+        return Detector(replace(self.model, description=undone(self.description, who=who, why=why)))
+
+    def _changed(self, description: Description, what: str, who: str, why: str) -> Detector:
+        noted = changed(self.description, description, what, who=who, why=why)
+        return Detector(replace(self.model, description=noted))
+
+    def _good_scores(self) -> list[float]:
+        if not self.description.good_scores:
+            raise SettingError(
+                "The model file keeps no scores of good images, for it was made by Blemish 0.1. Expected some, to know "
+                "how many good parts a limit stops: use `calibrate` with good images."
+            )
+        return list(self.description.good_scores.values())
 
     def _provenance_with(self, held_out: dict[str, ImageSource]) -> dict[str, Any]:
         """Note which files set the threshold; refuse those that were learned from."""

@@ -53,7 +53,7 @@ class Description:
     notes: list[str]  # what was chosen for these images, and why, in sentences for the user
     training: dict[str, Any]  # settings and summary of the training run
     provenance: dict[str, Any]  # {"images": {category: {sha256: role}}, "made": {"when": time, program: version}}
-    history: list[dict[str, Any]]  # what changed the threshold, oldest first
+    history: list[dict[str, Any]]  # changes after the file was made, oldest first; see `history.changed`
 
     @property
     def seen(self) -> frozenset[str]:
@@ -152,17 +152,26 @@ def _read_description(path: Path, data: bytes) -> Description:
             )
         if version < FORMAT:
             values = _from_format_1(values)
-        threshold = _threshold(values["threshold"])
-        preparation = Preparation(**_known_fields(Preparation, values["preparation"]))
-        known = _known_fields(Description, values)
-        description = Description(**{**known, "threshold": threshold, "preparation": preparation})
-        _check_preparation(preparation)
-        _check_threshold(threshold)
-        _check_records(description)
+        return as_description(values)
     except ModelFileError:
         raise
     except Exception as error:  # whatever foreign values make Python raise
         raise _unusable(path, f"its description does not fit ({type(error).__name__}: {error})") from error
+
+
+def as_description(values: dict[str, Any]) -> Description:
+    """Turn plain data, as `dataclasses.asdict` makes it, into a description, and check all of it.
+
+    Raises:
+        Exception: of any kind, when it does not fit.
+    """
+    threshold = _threshold(values["threshold"])
+    preparation = Preparation(**_known_fields(Preparation, values["preparation"]))
+    known = _known_fields(Description, values)
+    description = Description(**{**known, "threshold": threshold, "preparation": preparation})
+    _check_preparation(preparation)
+    _check_threshold(threshold)
+    _check_records(description)
     return description
 
 
@@ -211,9 +220,10 @@ def _check_preparation(about: Preparation) -> None:
 
 def _check_threshold(threshold: Threshold) -> None:
     _require(_is_number(threshold.value), "threshold.value is a finite number")
-    for name in ("alpha", "promised_alpha"):
-        alpha = getattr(threshold, name)
-        _require(_is_number(alpha) and 0 < alpha <= 1, f"threshold.{name} is above 0 and at most 1")
+    promised = threshold.promised_alpha
+    _require(_is_number(promised) and 0 < promised <= 1, "threshold.promised_alpha is above 0 and at most 1")
+    asked = promised if threshold.alpha is None else threshold.alpha
+    _require(_is_number(asked) and 0 < asked <= 1, "threshold.alpha is above 0 and at most 1, or null")
     _require(_is_count(threshold.n_images), "threshold.n_images is a whole number, 0 or more")
     if threshold.unsure is not None:
         _require(threshold.unsure.unsure is None, "threshold.unsure has no lower limit of its own")
@@ -233,7 +243,13 @@ def _check_records(about: Description) -> None:
     _require(isinstance(about.training, dict), "training is an object")
     _require(isinstance(about.provenance["made"], dict), "provenance.made is an object")
     _require(_are_objects(about.provenance["images"].values()), "provenance.images is an object of objects")
-    _require(isinstance(about.history, list) and _are_objects(about.history), "history is an array of objects")
+    _require(isinstance(about.history, list) and all(map(_is_change, about.history)), "history is an array of changes")
+
+
+def _is_change(entry: Any) -> bool:
+    return all(isinstance(entry[name], str) for name in ("when", "what")) and all(
+        _is_number(entry[name]) for name in ("from", "to")
+    )
 
 
 def _are_objects(values: Iterable[Any]) -> bool:
