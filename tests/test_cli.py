@@ -22,7 +22,7 @@ from blemish.learning.triplets import PAPER_SCALES
 
 PAPER = ("--method", "tayeh2020", "--side", 128, "--epochs", 1)  # the shortest training of either kind
 NEAREST = ("--steps", 1)
-COMMANDS = ("fit", "enroll", "calibrate", "threshold", "inspect", "defects", "evaluate", "reproduce", "demo")
+COMMANDS = ("fit", "enroll", "calibrate", "threshold", "zones", "inspect", "defects", "evaluate", "reproduce", "demo")
 
 
 def run(*arguments: object) -> Result:
@@ -188,6 +188,28 @@ def test_the_threshold_is_moved_undone_and_told(model_path: Path, tmp_path: Path
 )
 def test_the_threshold_is_moved_in_one_way_at_a_time(model_path: Path, wrong: tuple[object, ...]) -> None:
     assert "Expected one of" in str(run("threshold", model_path, *wrong).exception)
+
+
+def test_zones_are_set_and_cleared(model_path: Path, category_dir: Path, tmp_path: Path) -> None:
+    mask, model = np.zeros((160, 150), dtype=np.uint8), tmp_path / "m.blemish"
+    mask[:110] = 255
+    write_image(tmp_path / "mask.png", mask)
+    zoned = run("zones", model_path, category_dir, "--ignore", tmp_path / "mask.png", "-o", model, "--why", "text")
+    assert "3 held-out good images" in zoned.stderr
+    assert Detector.load(model).inspect(category_dir / "test" / "stain" / "000.png").anomaly_map[:100].max() == 0
+    assert run("zones", model, category_dir, "--clear", "--alpha", 0.2).exit_code == 0
+    cleared = Detector.load(model).description
+    assert (cleared.ignored, cleared.threshold) == (None, Detector.load(model_path).threshold)
+    assert [change["what"] for change in cleared.history] == ["zones", "zones"]
+
+
+@pytest.mark.parametrize("wrong", [(), ("--clear", "--ignore", "z.png")])
+def test_zones_are_set_or_cleared_not_both(model_path: Path, category_dir: Path, wrong: tuple[str, ...]) -> None:
+    assert "or else --clear" in str(run("zones", model_path, category_dir, *wrong).exception)
+
+
+def test_zones_without_good_images_are_refused_with_the_reason(model_path: Path) -> None:
+    assert "threshold must be set anew" in str(run("zones", model_path, "--ignore", "z.png").exception)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from blemish.detection.detector import Detector
 from blemish.detection.model_file import FORMAT, Description, Model, read_model, write_model
@@ -59,6 +59,7 @@ WRONG_FIELDS: dict[str, list[object]] = {
     "good_scores": [None, [], 1.5, {"ab": "1"}, {"ab": math.nan}],
     "graph_difference": ["small", math.nan],
     "training": [None, [], "long"],
+    "ignored": [3, "no base64!", "AAAA", []],
     "provenance": [
         None,
         [],
@@ -342,8 +343,11 @@ def old_path(detector: Detector, tmp_path: Path) -> Path:
     graph = onnx.load_from_string(detector.model.graph)
     (node,) = (node for node in graph.graph.node if "score" in node.output)
     (output,) = (output for output in graph.graph.output if output.name == "score")
+    (counted,) = (given for given in graph.graph.input if given.name == "counted")
     graph.graph.node.remove(node)
     graph.graph.output.remove(output)
+    graph.graph.input.remove(counted)
+    graph.graph.initializer.append(numpy_helper.from_array(np.ones((1, 1), np.float32), "counted"))
     path = tmp_path / "old.blemish"
     detector.save(path)
     parts = {"model.json": json.dumps(description).encode(), "graph.onnx": graph.SerializeToString()}
@@ -363,6 +367,13 @@ def test_a_file_of_format_1_says_the_same_in_the_fields_of_today(old_path: Path,
     assert old.description == replace(new.description, good_scores={})  # which format 1 does not have
     assert old.weights.keys() == new.weights.keys()
     assert all((old.weights[name] == array).all() for name, array in new.weights.items())
+
+
+def test_a_file_of_format_1_takes_no_zones_and_says_so(old_path: Path, category_dir: Path) -> None:
+    ignored = np.zeros((160, 150), dtype=bool)
+    ignored[:80] = True
+    with pytest.raises(ModelFileError, match="had no zones"):
+        Detector.load(old_path).with_zones(ignored, sorted((category_dir / "test" / "good").iterdir()), alpha=0.25)
 
 
 def test_a_file_of_format_1_can_be_calibrated_and_written_anew(

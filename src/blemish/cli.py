@@ -221,11 +221,9 @@ def calibrate(
 
     Folders and CSVs are read as by fit: of a category folder its train/good, of another one the images directly inside.
     """
-    from blemish.datasets import read_good
-
     detector = blemish.Detector.load(model)
     _require_writable(output or model)
-    paths = [path for source in images for path in ([source] if _is_image(source) else read_good(source))]
+    paths = _good_images(images)
     with _progress() as progress:
         detector = detector.calibrate(paths, alpha=alpha, unsure=unsure, who=by, why=why, progress=progress)
     detector.save(output or model)
@@ -267,6 +265,49 @@ def threshold(
             for change in detector.description.history:
                 _print_change(change)
         return
+    detector.save(output or model)
+    _tell_model(detector, output or model, as_json)
+
+
+@app.command(short_help="Leave zones of the image out of every verdict.")
+def zones(
+    model: ModelIn,
+    good: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="GOOD", help="Good images, folders or CSVs to set the threshold anew; those of fit will do."
+        ),
+    ] = None,
+    ignore: Annotated[Path | None, typer.Option(help="Mask image or labelme JSON: where nothing counts.")] = None,
+    only: Annotated[Path | None, typer.Option(help="Mask image or labelme JSON: where alone something counts.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Let the whole image count again.")] = False,
+    alpha: Alpha = 0.01,
+    unsure: Unsure = None,
+    by: By = "",
+    why: Why = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write; by default MODEL itself.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Leave zones of the image out of score, regions and map, or look at one region only. The graph is not touched.
+
+    The threshold is set anew, for which good images are needed; those that the model has learned from are passed over.
+    Zones are told in pixels of one image and scaled to others. An earlier zone is replaced.
+    """
+    from blemish.detection.zones import read_zones
+
+    if clear == (ignore is not None or only is not None):
+        raise SettingError("Expected --ignore, --only or both, or else --clear.")
+    if not good:
+        raise SettingError("Found no good images. With other zones the threshold must be set anew: name good images.")
+    detector = blemish.Detector.load(model)
+    _require_writable(output or model)
+    ignored = None if clear else read_zones(ignore, only)
+    with _progress() as progress:
+        detector = detector.with_zones(
+            ignored, _good_images(good), alpha=alpha, unsure=unsure, who=by, why=why, progress=progress
+        )
     detector.save(output or model)
     _tell_model(detector, output or model, as_json)
 
@@ -451,9 +492,14 @@ def _progress() -> Iterator[_Bars]:
         yield _Bars(bars)
 
 
-def _is_image(source: Path) -> bool:
-    """Say whether a path names one image and not a set of them (a folder, a CSV)."""
-    return source.is_file() and source.suffix.lower() != ".csv"
+def _good_images(sources: list[Path]) -> list[Path]:
+    """List good images: files that are named one by one, and those of folders and CSVs as `fit` reads them."""
+    from blemish.datasets import read_good
+
+    def is_image(source: Path) -> bool:
+        return source.is_file() and source.suffix.lower() != ".csv"
+
+    return [path for source in sources for path in ([source] if is_image(source) else read_good(source))]
 
 
 def _require_writable(output: Path) -> None:

@@ -17,7 +17,8 @@ from blemish.detection.model_file import HELD_OUT, Description, Model, read_mode
 from blemish.detection.regions import find_regions
 from blemish.detection.runtime import Distances, Runtime
 from blemish.detection.scoring import anomaly_map
-from blemish.errors import DatasetError, SettingError
+from blemish.detection.zones import from_text, to_text
+from blemish.errors import DatasetError, ImageError, SettingError
 from blemish.images import as_image, read_image
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray, Inspection, Threshold
@@ -40,6 +41,8 @@ class Detector:
     def __init__(self, model: Model) -> None:
         self.model = model
         self._runtime = Runtime(model.graph)
+        ignored = model.description.ignored
+        self._ignored = None if ignored is None else from_text(ignored)
 
     @classmethod
     def load(cls, path: Path | str) -> Detector:
@@ -123,16 +126,42 @@ class Detector:
             DatasetError: the model has learned from some of the files; on them it scores too well to promise anything.
             ImageError: an image cannot be used. SettingError: a rate is out of range, or there are no images.
         """
-        require_alpha(alpha, unsure)
-        images = _by_content(good)
-        provenance = self._provenance_with(images)
-        scores: dict[str, float] = {}
-        for key, image in images.items():
-            scores[key] = self._measure(_read(image)).score
-            progress("setting the threshold", len(scores), len(images))
-        threshold = conformal_threshold(list(scores.values()), alpha, unsure)
-        description = replace(self.description, threshold=threshold, good_scores=scores, provenance=provenance)
-        return self._changed(description, "calibrate", who, why)
+        return self._changed(self._calibrated(_by_content(good), alpha, unsure, progress), "calibrate", who, why)
+
+    def with_zones(
+        self,
+        ignored: NDArray[np.bool_] | None,
+        good: Sequence[ImageSource],
+        *,
+        alpha: float,
+        unsure: float | None = None,
+        who: str = "",
+        why: str = "",
+        progress: Progress = silent,
+    ) -> Detector:
+        """Leave zones of every image out of score, regions and map, and set the threshold anew without them.
+
+        Args:
+            ignored: ``(H, W)`` bool, true where nothing counts, for example from `zones.read_zones`; it is scaled with
+                the image. None: everything counts again.
+            good: good images, as for `calibrate`, but those that the model has learned from are passed over. So the
+                images that `fit` was given will do: among them are the held-out ones.
+            alpha, unsure, who, why, progress: as for `calibrate`.
+
+        Raises:
+            DatasetError: the model has learned from all the images. ModelFileError: an older Blemish made the model,
+                whose graph takes no zones. ImageError, SettingError: as for `calibrate`.
+        """
+        about = self.description
+        unseen = {key: image for key, image in _by_content(good).items() if key not in about.learned}
+        if not unseen:
+            raise DatasetError(
+                f"The model has learned from all of these {len(good)} images. Under other zones the threshold must be "
+                "set anew: expected good images that it has not learned from, such as those that `fit` held out."
+            )
+        zoned = replace(about, ignored=None if ignored is None else to_text(ignored))
+        there = Detector(replace(self.model, description=zoned))
+        return self._changed(there._calibrated(unseen, alpha, unsure, progress), "zones", who, why)
 
     def with_alpha(self, alpha: float, *, unsure: float | None = None, who: str = "", why: str = "") -> Detector:
         """Move the threshold to another false-alarm rate, judging from the good images that it was set by.
@@ -180,6 +209,18 @@ class Detector:
         """
         return Detector(replace(self.model, description=undone(self.description, who=who, why=why)))
 
+    def _calibrated(
+        self, images: dict[str, ImageSource], alpha: float, unsure: float | None, progress: Progress
+    ) -> Description:
+        require_alpha(alpha, unsure)
+        provenance = self._provenance_with(images)
+        scores: dict[str, float] = {}
+        for key, image in images.items():
+            scores[key] = self._measure(_read(image)).score
+            progress("setting the threshold", len(scores), len(images))
+        threshold = conformal_threshold(list(scores.values()), alpha, unsure)
+        return replace(self.description, threshold=threshold, good_scores=scores, provenance=provenance)
+
     def _changed(self, description: Description, what: str, who: str, why: str) -> Detector:
         noted = changed(self.description, description, what, who=who, why=why)
         return Detector(replace(self.model, description=noted))
@@ -206,7 +247,16 @@ class Detector:
         return {**about.provenance, "images": {**images, about.category: noted}}
 
     def _measure(self, pixels: FloatArray) -> Distances:
-        return self._runtime.run(self.description.preparation.apply(pixels))
+        preparation = self.description.preparation
+        if self._ignored is None:
+            return self._runtime.run(preparation.apply(pixels))
+        counted = preparation.counted(self._ignored, *pixels.shape)
+        if not counted.any():
+            raise ImageError(
+                f"The ignored zones leave nothing of an image of {pixels.shape[0]} x {pixels.shape[1]} pixels; "
+                "expected a larger one, like those the zones were drawn on."
+            )
+        return self._runtime.run(preparation.apply(pixels), counted)
 
 
 def _by_content(images: Sequence[ImageSource]) -> dict[str, ImageSource]:

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.detection.preparation import Preparation
+from blemish.detection.zones import from_text
 from blemish.errors import ModelFileError
 from blemish.images import MAX_PIXELS, write_bytes
 from blemish.results import Threshold
@@ -54,6 +55,7 @@ class Description:
     training: dict[str, Any]  # settings and summary of the training run
     provenance: dict[str, Any]  # {"images": {category: {sha256: role}}, "made": {"when": time, program: version}}
     history: list[dict[str, Any]]  # changes after the file was made, oldest first; see `history.changed`
+    ignored: str | None = None  # mask of pixels that do not count, as `zones.to_text` writes it; None: all count
 
     @property
     def seen(self) -> frozenset[str]:
@@ -240,6 +242,8 @@ def _check_records(about: Description) -> None:
     )
     scores = about.good_scores
     _require(isinstance(scores, dict) and all(map(_is_number, scores.values())), "good_scores is an object of numbers")
+    if about.ignored is not None:
+        from_text(about.ignored)
     _require(isinstance(about.training, dict), "training is an object")
     _require(isinstance(about.provenance["made"], dict), "provenance.made is an object")
     _require(_are_objects(about.provenance["images"].values()), "provenance.images is an object of objects")
