@@ -219,6 +219,18 @@ def test_without_scores_of_good_images_only_a_limit_by_hand_can_be_set(detector:
             move()
 
 
+def test_the_size_of_a_pixel_stays_with_what_is_made_of_a_detector(detector: Detector, category_dir: Path) -> None:
+    measured = Detector(detector.model, mm_per_pixel=0.5).with_threshold(9.0).undo().with_threshold(0.0)
+    region = measured.inspect(images_of(category_dir, "stain")[0]).regions[0]
+    assert region.area_mm2 == pytest.approx(region.area_px / 4, abs=0.25)
+
+
+@pytest.mark.parametrize("side", [0.0, -1.0, math.nan, math.inf])
+def test_a_pixel_without_a_size_is_refused(detector: Detector, side: float) -> None:
+    with pytest.raises(SettingError, match="mm per pixel"):
+        Detector(detector.model, mm_per_pixel=side)
+
+
 def test_calibrate_counts_copies_once(detector: Detector, category_dir: Path) -> None:
     calibrated = detector.calibrate(images_of(category_dir, "good") * 3, alpha=0.25)
     assert calibrated.threshold.n_images == 8

@@ -231,6 +231,16 @@ def test_csv_tells_of_the_verdict_and_the_strongest_region(tmp_path: Path) -> No
     assert row["overlay"] == "overlays/part.jpg"
 
 
+def test_areas_in_square_millimetres_are_in_table_lines_and_page(tmp_path: Path) -> None:
+    inspection = make_inspection("part.png", score=3.5)
+    region = replace(inspection.regions[0], area_mm2=0.25)
+    write(tmp_path, replace(inspection, regions=(region,)))
+    (row,), (record,) = read_csv(tmp_path), read_jsonl(tmp_path)
+    assert row["region_area_mm2"] == "0.25"
+    assert record["regions"][0]["area_mm2"] == 0.25  # type: ignore[index]
+    assert "0.25 mm²" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 def test_csv_leaves_the_region_empty_on_a_good_part(tmp_path: Path) -> None:
     write(tmp_path, make_inspection())
     (row,) = read_csv(tmp_path)

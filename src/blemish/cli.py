@@ -319,6 +319,9 @@ def inspect(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for CSV, JSON lines, overlays, report.")
     ] = None,
+    mm_per_pixel: Annotated[
+        float | None, typer.Option(help="Side of a pixel on the surface: tells areas in square millimetres too.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Inspect images: a verdict for each, and with -o tables, overlays and an HTML report.
@@ -328,7 +331,7 @@ def inspect(
     """
     from blemish.report.batch import inspect_batch
 
-    detector = blemish.Detector.load(model)
+    detector = blemish.Detector.load(model, mm_per_pixel=mm_per_pixel)
     with _progress() as progress:
         counts = inspect_batch(detector, images, output, tell=_print_json if as_json else _print_row, progress=progress)
     if not as_json:

@@ -36,6 +36,7 @@ class Region:
     peak: float  # largest distance inside
     mean: float  # mean distance inside
     contour: tuple[tuple[int, int], ...]  # outline as (row, column) pairs
+    area_mm2: float | None = None  # the same area; None where nobody has said how large a pixel is
 
 
 @dataclass(frozen=True)

@@ -33,25 +33,33 @@ class Detector:
 
     Args:
         model: a model file in memory.
+        mm_per_pixel: side of a pixel of the images on the surface, for areas in square millimetres; None: not known.
 
     Raises:
-        ModelFileError: the graph cannot be loaded.
+        ModelFileError: the graph cannot be loaded. SettingError: mm_per_pixel is not above 0.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, *, mm_per_pixel: float | None = None) -> None:
+        if mm_per_pixel is not None and not 0 < mm_per_pixel < np.inf:
+            raise SettingError(f"Found {mm_per_pixel} mm per pixel; expected more than 0, such as 0.05.")
         self.model = model
+        self.mm_per_pixel = mm_per_pixel
         self._runtime = Runtime(model.graph)
         ignored = model.description.ignored
         self._ignored = None if ignored is None else from_text(ignored)
 
     @classmethod
-    def load(cls, path: Path | str) -> Detector:
+    def load(cls, path: Path | str, *, mm_per_pixel: float | None = None) -> Detector:
         """Read a ``.blemish`` file.
 
+        Args:
+            path: of the file.
+            mm_per_pixel: as for `Detector`.
+
         Raises:
-            ModelFileError: there is none, or it is damaged, foreign or too new.
+            ModelFileError: there is none, or it is damaged, foreign or too new. SettingError: as for `Detector`.
         """
-        return cls(read_model(Path(path)))
+        return cls(read_model(Path(path)), mm_per_pixel=mm_per_pixel)
 
     def save(self, path: Path | str) -> None:
         """Write the ``.blemish`` file, at once or not at all.
@@ -92,7 +100,7 @@ class Detector:
             threshold=self.threshold.value,
             max_distance=distances.max_distance,
             mean_distance=distances.mean_distance,
-            regions=find_regions(distances.distance_map, limit, geometry, *pixels.shape),
+            regions=find_regions(distances.distance_map, limit, geometry, *pixels.shape, self.mm_per_pixel),
             height=pixels.shape[0],
             width=pixels.shape[1],
             image=pixels,
@@ -160,8 +168,8 @@ class Detector:
                 "set anew: expected good images that it has not learned from, such as those that `fit` held out."
             )
         zoned = replace(about, ignored=None if ignored is None else to_text(ignored))
-        there = Detector(replace(self.model, description=zoned))
-        return self._changed(there._calibrated(unseen, alpha, unsure, progress), "zones", who, why)
+        calibrated = self._with(zoned)._calibrated(unseen, alpha, unsure, progress)
+        return self._changed(calibrated, "zones", who, why)
 
     def with_alpha(self, alpha: float, *, unsure: float | None = None, who: str = "", why: str = "") -> Detector:
         """Move the threshold to another false-alarm rate, judging from the good images that it was set by.
@@ -207,7 +215,7 @@ class Detector:
         Raises:
             SettingError: there is nothing to undo. ModelFileError: what was before does not fit.
         """
-        return Detector(replace(self.model, description=undone(self.description, who=who, why=why)))
+        return self._with(undone(self.description, who=who, why=why))
 
     def _calibrated(
         self, images: dict[str, ImageSource], alpha: float, unsure: float | None, progress: Progress
@@ -222,8 +230,10 @@ class Detector:
         return replace(self.description, threshold=threshold, good_scores=scores, provenance=provenance)
 
     def _changed(self, description: Description, what: str, who: str, why: str) -> Detector:
-        noted = changed(self.description, description, what, who=who, why=why)
-        return Detector(replace(self.model, description=noted))
+        return self._with(changed(self.description, description, what, who=who, why=why))
+
+    def _with(self, description: Description) -> Detector:
+        return Detector(replace(self.model, description=description), mm_per_pixel=self.mm_per_pixel)
 
     def _good_scores(self) -> list[float]:
         if not self.description.good_scores:

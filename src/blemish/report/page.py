@@ -229,7 +229,8 @@ def _ticks(low: float, high: float) -> list[tuple[float, str]]:
 
 
 def _place(region: Region) -> str:
-    return f"{region.width} × {region.height} px at column {region.left}, row {region.top}"
+    area = "" if region.area_mm2 is None else f", {region.area_mm2:.3g} mm²"
+    return f"{region.width} × {region.height} px at column {region.left}, row {region.top}{area}"
 
 
 def _images(n: int) -> str:

@@ -31,8 +31,8 @@ OVERLAYS = "overlays"
 
 COLUMNS = (
     *("path", "verdict", "score", "threshold", "max_distance", "mean_distance", "height", "width", "n_regions"),
-    *("region_top", "region_left", "region_height", "region_width", "region_area_px", "region_peak", "region_mean"),
-    *("overlay", "reason"),
+    *("region_top", "region_left", "region_height", "region_width", "region_area_px", "region_area_mm2"),
+    *("region_peak", "region_mean", "overlay", "reason"),
 )  # of the CSV; ``region_...`` speak of the strongest region, the JSON lines list them all
 
 _ERROR = "error"  # verdict in CSV and JSON lines of an image that could not be read
