@@ -22,7 +22,7 @@ LIMIT = 0.5
 class FakeDetector:
     """Finds an image defective when its brightest pixel is above the limit; fails on files named in `failures`."""
 
-    description = SimpleNamespace(category="plate")
+    description = SimpleNamespace(category="plate", good_statistics={})
     threshold = Threshold(value=LIMIT, alpha=0.01, promised_alpha=0.01, n_images=99)
 
     def __init__(self, failures: dict[str, BaseException] | None = None) -> None:
@@ -157,3 +157,13 @@ def test_progress_counts_images_and_sources(images: Path, tmp_path: Path) -> Non
         progress=lambda stage, done, total, note="": steps.append((done, total)),
     )
     assert steps == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+
+
+def test_a_batch_behind_another_lamp_is_warned_of(images: Path, tmp_path: Path) -> None:
+    usual = {"brightness": np.linspace(0.6, 0.7, 40).tolist()}
+    detector = fake()
+    detector.description = SimpleNamespace(category="plate", good_statistics=usual)  # type: ignore[misc,assignment]
+    darker = [images / f"{stem}.png" for stem in "abd"]
+    (warning,) = inspect_batch(detector, darker, tmp_path / "out").warnings
+    assert "brightness is 0.2 in its middle image, 0.65 in theirs" in warning
+    assert "Look at the camera first." in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

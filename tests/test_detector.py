@@ -231,6 +231,14 @@ def test_a_pixel_without_a_size_is_refused(detector: Detector, side: float) -> N
         Detector(detector.model, mm_per_pixel=side)
 
 
+def test_the_statistics_of_the_images_that_set_the_threshold_are_kept(either: Detector, category_dir: Path) -> None:
+    good = images_of(category_dir, "good")
+    kept = either.calibrate(good, alpha=0.25).description.good_statistics
+    assert kept["height"] == [160] * 8
+    assert kept["brightness"] == pytest.approx([read_image(path).mean() for path in good])
+    assert kept["distance"] == [either.inspect(path).mean_distance for path in good]
+
+
 def test_calibrate_counts_copies_once(detector: Detector, category_dir: Path) -> None:
     calibrated = detector.calibrate(images_of(category_dir, "good") * 3, alpha=0.25)
     assert calibrated.threshold.n_images == 8

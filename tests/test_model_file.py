@@ -59,6 +59,7 @@ WRONG_FIELDS: dict[str, list[object]] = {
     "good_scores": [None, [], 1.5, {"ab": "1"}, {"ab": math.nan}],
     "graph_difference": ["small", math.nan],
     "training": [None, [], "long"],
+    "good_statistics": [None, [], {"brightness": 1.5}, {"brightness": ["1"]}, {"brightness": [math.nan]}],
     "ignored": [3, "no base64!", "AAAA", []],
     "provenance": [
         None,
@@ -274,6 +275,16 @@ def test_unknown_fields_are_ignored(path: Path) -> None:
     assert read_model(path).description == MODEL.description
 
 
+@pytest.mark.parametrize("name", ["ignored", "good_statistics"])
+def test_what_older_files_of_this_format_lack_has_a_default(path: Path, name: str) -> None:
+    rewrite(path, lambda parts: parts.update({"model.json": without(parts["model.json"], name)}), with_sums=True)
+    assert read_model(path).description == MODEL.description
+
+
+def without(description: bytes, name: str) -> bytes:
+    return json.dumps({key: value for key, value in json.loads(description).items() if key != name}).encode()
+
+
 def test_a_category_whose_name_is_not_valid_unicode_comes_back(path: Path) -> None:
     name = os.fsdecode(b"plate \xff")
     write_model(replace(MODEL, description=replace(MODEL.description, category=name)), path)
@@ -364,7 +375,9 @@ def test_a_file_of_format_1_scores_as_before(old_path: Path, detector: Detector,
 
 def test_a_file_of_format_1_says_the_same_in_the_fields_of_today(old_path: Path, model_path: Path) -> None:
     old, new = read_model(old_path), read_model(model_path)
-    assert old.description == replace(new.description, good_scores={})  # which format 1 does not have
+    assert old.description == replace(
+        new.description, good_scores={}, good_statistics={}
+    )  # which format 1 does not have
     assert old.weights.keys() == new.weights.keys()
     assert all((old.weights[name] == array).all() for name, array in new.weights.items())
 

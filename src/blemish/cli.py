@@ -334,6 +334,8 @@ def inspect(
     detector = blemish.Detector.load(model, mm_per_pixel=mm_per_pixel)
     with _progress() as progress:
         counts = inspect_batch(detector, images, output, tell=_print_json if as_json else _print_row, progress=progress)
+    for warning in counts.warnings:
+        _say.print(warning, style="yellow")
     if not as_json:
         _say.print(
             f"{counts.good} good, {counts.unsure} unsure, {counts.defective} defective, "

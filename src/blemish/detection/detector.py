@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from blemish.datasets import content_hash
 from blemish.detection.decision import conformal_threshold, decide, limit_exceeded, require_alpha, threshold_at
+from blemish.detection.drift import image_statistics
 from blemish.detection.history import changed, undone
 from blemish.detection.model_file import HELD_OUT, Description, Model, read_model, write_model
 from blemish.detection.regions import find_regions
@@ -100,7 +101,9 @@ class Detector:
             threshold=self.threshold.value,
             max_distance=distances.max_distance,
             mean_distance=distances.mean_distance,
-            regions=find_regions(distances.distance_map, limit, geometry, *pixels.shape, self.mm_per_pixel),
+            regions=find_regions(
+                distances.distance_map, limit, geometry, *pixels.shape, mm_per_pixel=self.mm_per_pixel
+            ),
             height=pixels.shape[0],
             width=pixels.shape[1],
             image=pixels,
@@ -223,11 +226,20 @@ class Detector:
         require_alpha(alpha, unsure)
         provenance = self._provenance_with(images)
         scores: dict[str, float] = {}
+        seen: list[dict[str, float]] = []
         for key, image in images.items():
-            scores[key] = self._measure(_read(image)).score
+            pixels = _read(image)
+            distances = self._measure(pixels)
+            scores[key] = distances.score
+            seen.append(image_statistics(pixels, distances.mean_distance))
             progress("setting the threshold", len(scores), len(images))
-        threshold = conformal_threshold(list(scores.values()), alpha, unsure)
-        return replace(self.description, threshold=threshold, good_scores=scores, provenance=provenance)
+        return replace(
+            self.description,
+            threshold=conformal_threshold(list(scores.values()), alpha, unsure),
+            good_scores=scores,
+            good_statistics={name: [each[name] for each in seen] for name in seen[0]},
+            provenance=provenance,
+        )
 
     def _changed(self, description: Description, what: str, who: str, why: str) -> Detector:
         return self._with(changed(self.description, description, what, who=who, why=why))

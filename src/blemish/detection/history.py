@@ -16,7 +16,7 @@ from blemish.detection.model_file import Description, as_description
 from blemish.errors import ModelFileError, SettingError
 
 _UNDO: Final = "undo"
-_CHANGEABLE: Final = ("threshold", "good_scores", "ignored")  # fields of the description
+_CHANGEABLE: Final = ("threshold", "good_scores", "good_statistics", "ignored")  # fields of the description
 
 
 def changed(old: Description, new: Description, what: str, *, who: str, why: str) -> Description:
@@ -59,27 +59,25 @@ def undone(about: Description, *, who: str, why: str) -> Description:
         raise SettingError("Found no change to undo: the threshold is the one that the model file was made with.")
     if "before" not in change:
         raise SettingError(
-            f"The last change, of {change.get('when')}, was made by an older Blemish, which did not keep what was "
+            f"The last change, of {change['when']}, was made by an older Blemish, which did not keep what was "
             "before it. Set the threshold by hand or calibrate."
         )
     try:
         restored = as_description({**asdict(about), **change["before"]})
     except Exception as error:  # whatever foreign values make Python raise
-        raise ModelFileError(f"The change of {change.get('when')} cannot be undone: {error}. Calibrate.") from error
+        raise ModelFileError(f"The change of {change['when']} cannot be undone: {error}. Calibrate.") from error
     return changed(about, restored, _UNDO, who=who, why=why)
 
 
 def _last_standing(history: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """Return the last change that no later undo has taken back."""
-    n_undone = 0
-    for entry in reversed(history):
-        if entry.get("what") == _UNDO:
-            n_undone += 1
-        elif n_undone:
-            n_undone -= 1
+    standing: list[dict[str, Any]] = []
+    for entry in history:
+        if entry["what"] == _UNDO:
+            del standing[-1:]
         else:
-            return entry
-    return None
+            standing.append(entry)
+    return standing[-1] if standing else None
 
 
 def _user() -> str:

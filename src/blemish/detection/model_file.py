@@ -17,7 +17,7 @@ import json
 import math
 import zipfile
 from collections.abc import Iterable
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,6 +55,7 @@ class Description:
     training: dict[str, Any]  # settings and summary of the training run
     provenance: dict[str, Any]  # {"images": {category: {sha256: role}}, "made": {"when": time, program: version}}
     history: list[dict[str, Any]]  # changes after the file was made, oldest first; see `history.changed`
+    good_statistics: dict[str, list[float]] = field(default_factory=dict)  # `drift.image_statistics` of these images
     ignored: str | None = None  # mask of pixels that do not count, as `zones.to_text` writes it; None: all count
 
     @property
@@ -193,8 +194,11 @@ def _from_format_1(values: dict[str, Any]) -> dict[str, Any]:
 
 def _known_fields(kind: type[Description | Preparation | Threshold], values: dict[str, Any]) -> dict[str, Any]:
     """Take what a kind of record has; what has a default may be missing, for older files do not have it."""
-    wanted = [item.name for item in fields(kind) if item.name in values or item.default is MISSING]
-    return {name: values[name] for name in wanted}
+    return {
+        item.name: values[item.name]
+        for item in fields(kind)
+        if item.name in values or item.default is item.default_factory is MISSING
+    }
 
 
 def _threshold(values: dict[str, Any]) -> Threshold:
@@ -242,6 +246,11 @@ def _check_records(about: Description) -> None:
     )
     scores = about.good_scores
     _require(isinstance(scores, dict) and all(map(_is_number, scores.values())), "good_scores is an object of numbers")
+    kept = about.good_statistics
+    _require(
+        isinstance(kept, dict) and all(isinstance(each, list) and all(map(_is_number, each)) for each in kept.values()),
+        "good_statistics is an object of arrays of numbers",
+    )
     if about.ignored is not None:
         from_text(about.ignored)
     _require(isinstance(about.training, dict), "training is an object")

@@ -97,7 +97,7 @@ class Preparation:
         h, w = (int(side - 2 * self.centre) // self.stride + 1 for side in touched.shape)
         inner = touched[first : first + h * self.stride, first : first + w * self.stride]
         cells = inner.reshape(h, self.stride, w, self.stride).any(axis=(1, 3))
-        return (~cells).astype(np.float32)
+        return np.asarray(~cells, dtype=np.float32)
 
     def geometry(self, height: int, width: int) -> Geometry:
         """Say where cells lie on an image of this size."""

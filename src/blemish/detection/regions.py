@@ -20,6 +20,7 @@ def find_regions(
     geometry: Geometry,
     height: int,
     width: int,
+    *,
     mm_per_pixel: float | None = None,
 ) -> tuple[Region, ...]:
     """List the areas above a limit, strongest first.

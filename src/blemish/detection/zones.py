@@ -94,4 +94,4 @@ def _outline(shape: dict[str, Any], most: int) -> NDArray[np.int32]:
         points = [(left, top), (right, top), (right, bottom), (left, bottom)]
     elif kind != "polygon" or len(points) < 3:
         raise ValueError(f"a {kind} of {len(points)} points")
-    return np.rint(np.clip(points, -most, 2 * most)).astype(np.int32)
+    return np.asarray(np.rint(np.clip(points, -most, 2 * most)), dtype=np.int32)

@@ -95,6 +95,7 @@ class Batch:
     thumbnails: Mapping[str, Thumbnails]  # by ``Row.overlay``; rows without an entry stand without pictures
     finished: datetime
     complete: bool = True  # False when the run was stopped before its last image
+    warnings: Sequence[str] = ()  # about the batch as a whole
 
 
 @dataclass(frozen=True)
