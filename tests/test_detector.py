@@ -331,7 +331,10 @@ def test_settings_out_of_range_are_refused(
 
 @pytest.mark.parametrize(
     ("shortest", "foreign"),
-    [(PAPER, {"minutes": 1.0}), (PAPER, {"steps": 1}), (NEAREST, {"side": 128}), (NEAREST, {"epochs": 1})],
+    [
+        *((PAPER, {"minutes": 1.0}), (PAPER, {"steps": 1}), (PAPER, {"ignored": np.eye(4, dtype=bool)})),
+        *((NEAREST, {"side": 128}), (NEAREST, {"epochs": 1})),
+    ],
 )
 def test_settings_of_another_method_are_refused(
     category_dir: Path, shortest: dict[str, Any], foreign: dict[str, object]

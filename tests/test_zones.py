@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from blemish import fit
 from blemish.datasets import read_category
 from blemish.detection.detector import Detector
 from blemish.detection.preparation import Preparation
@@ -229,3 +230,20 @@ def test_an_image_of_which_nothing_is_left_is_refused(nearest_detector: Detector
     thin = ~box(70, 72, 70, 72, (160, 150))
     with pytest.raises(ImageError, match="leave nothing"):
         zoned(nearest_detector, thin).inspect(np.zeros((160, 150), dtype=np.uint8))
+
+
+# --- training ----------------------------------------------------------------------------------------------------
+
+
+def test_fit_learns_and_sets_the_threshold_without_the_zones(category_dir: Path) -> None:
+    zones, whole = (fit(category_dir, steps=1, reference="location", ignored=mask) for mask in (STAIN, None))
+    assert zones.description.ignored == to_text(STAIN)
+    assert zones.description.history == []
+    found = zones.inspect(images_of(category_dir, "stain")[0])
+    assert found.anomaly_map[20:100, 20:120].max() == 0
+    assert any((zones.model.weights[name] != array).any() for name, array in whole.model.weights.items())
+
+
+def test_zones_in_training_are_refused_where_parts_do_not_lie_alike(category_dir: Path) -> None:
+    with pytest.raises(SettingError, match=r"anywhere.*only where parts lie alike"):
+        fit(category_dir, steps=1, ignored=STAIN)

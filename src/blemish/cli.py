@@ -92,6 +92,8 @@ Seed = Annotated[
     int,
     typer.Option(min=0, metavar="<int>", help="Sets all that is random: the same seed gives the same result on a CPU."),
 ]
+Ignore = Annotated[Path | None, typer.Option(help="Mask image or labelme JSON: where nothing counts.")]
+Only = Annotated[Path | None, typer.Option(help="Mask image or labelme JSON: where alone something counts.")]
 By = Annotated[str, typer.Option("--by", help="Who makes the change, for the history; by default your user name.")]
 Why = Annotated[str, typer.Option("--why", help="Reason of the change, for the history.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
@@ -124,6 +126,8 @@ def fit(
     ] = None,
     alpha: Alpha = 0.01,
     unsure: Unsure = None,
+    ignore: Ignore = None,
+    only: Only = None,
     seed: Annotated[
         int,
         typer.Option(
@@ -143,7 +147,10 @@ def fit(
     An unfinished run is kept beside the output; the same command goes on with it. Ctrl-C keeps what was learned so
     far, and the exit code is then 130.
     """
+    from blemish.detection.zones import read_zones
+
     _require_writable(output)
+    ignored = None if ignore is None and only is None else read_zones(ignore, only)
     checkpoint = output.with_name(output.name + ".checkpoint")
     with _progress() as progress:
         detector = blemish.fit(
@@ -156,6 +163,7 @@ def fit(
             epochs=epochs,
             alpha=alpha,
             unsure=unsure,
+            ignored=ignored,
             seed=seed,
             half=half,
             checkpoint_path=checkpoint,
@@ -278,8 +286,8 @@ def zones(
             metavar="GOOD", help="Good images, folders or CSVs to set the threshold anew; those of fit will do."
         ),
     ] = None,
-    ignore: Annotated[Path | None, typer.Option(help="Mask image or labelme JSON: where nothing counts.")] = None,
-    only: Annotated[Path | None, typer.Option(help="Mask image or labelme JSON: where alone something counts.")] = None,
+    ignore: Ignore = None,
+    only: Only = None,
     clear: Annotated[bool, typer.Option("--clear", help="Let the whole image count again.")] = False,
     alpha: Alpha = 0.01,
     unsure: Unsure = None,

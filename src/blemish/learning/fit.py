@@ -8,6 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from blemish.datasets import category_name, read_category, read_good, split_good
 from blemish.detection.decision import require_alpha
 from blemish.detection.detector import Detector
@@ -51,6 +54,7 @@ def fit(
     epochs: int | None = None,
     alpha: float = DEFAULT_ALPHA,
     unsure: float | None = None,
+    ignored: NDArray[np.bool_] | None = None,
     seed: int = 0,
     half: bool = False,
     checkpoint_path: Path | None = None,
@@ -71,6 +75,9 @@ def fit(
         epochs: passes over the images; by default 40. Paper's methods only.
         alpha: accepted false-alarm rate; the threshold is set for it on a fifth of the images, kept out of training.
         unsure: share of good parts that may be stopped or sent to a person, above alpha; None: none is sent.
+        ignored: ``(H, W)`` bool, true where nothing counts, neither in training nor in inspection, for example from
+            `zones.read_zones`; it is scaled with the images. "nearest" with the reference "location" only: elsewhere a
+            zone is no one place of the surface. `Detector.with_zones` sets zones for any detector, after training.
         seed: of everything random.
         half: learn from a random half of all good images of a category folder (or CSV), as in the paper (sec. III), and
             leave the other half for `evaluate`.
@@ -87,7 +94,11 @@ def fit(
     """
     if method not in METHODS:
         raise SettingError(f"Found method {method!r}; expected one of {', '.join(METHODS)}.")
-    foreign = {"side": side, "epochs": epochs} if method == NEAREST else {"minutes": minutes, "steps": steps}
+    foreign = (
+        {"side": side, "epochs": epochs}
+        if method == NEAREST
+        else {"minutes": minutes, "steps": steps, "ignored": ignored}
+    )
     if given := [name for name, value in foreign.items() if value is not None]:
         raise SettingError(f"Found {' and '.join(given)} with method {method!r}, which does not use it. Leave it out.")
     kind = reference_kind(reference)
@@ -96,7 +107,7 @@ def fit(
         duration = _training_time(minutes, steps)
         NearestSettings(aligned=False, seed=seed)  # refuses a wrong seed before the images are read
         images, hashes = _divide(good, category, seed, half, _FEWEST)
-        return _fit_nearest(images, hashes, kind, duration, alpha, unsure, seed, checkpoint_path, progress)
+        return _fit_nearest(images, hashes, kind, duration, alpha, unsure, ignored, seed, checkpoint_path, progress)
     sized = 1024 if side is None else side
     scales_for(sized)
     paper = PatchSettings(epochs=40 if epochs is None else epochs, defect=PAPER_METHODS[method], seed=seed)
@@ -113,6 +124,7 @@ def _fit_nearest(
     duration: dict[str, Any],
     alpha: float,
     unsure: float | None,
+    ignored: NDArray[np.bool_] | None,
     seed: int,
     checkpoint_path: Path | None,
     progress: Progress,
@@ -120,9 +132,15 @@ def _fit_nearest(
     seen = survey(images.learned, progress)
     kind = kind or seen.reference
     preparation = seen.preparation(kind)
+    if ignored is not None and kind is not Reference.LOCATION:
+        raise SettingError(
+            f"{seen.reasons(kind)} Training can ignore zones only where parts lie alike. Expected no zones, or the "
+            "reference 'location': fit without them, and set them afterwards with `blemish zones`."
+        )
+    counted = None if ignored is None else preparation.counted(ignored, *ignored.shape)
     prepared = PreparedImages(images.learned, preparation, progress)
     settings = NearestSettings.of(kind, seen.explained, seed)
-    learner = NearestTriplets(prepared, settings)
+    learner = NearestTriplets(prepared, settings, counted)
     with closing(learner):
         summary = train(learner, **duration, run_id=run_id(hashes), checkpoint_path=checkpoint_path, progress=progress)
     training = {**asdict(settings), **asdict(summary), "bfloat16": learner.bfloat16, "waited_s": learner.waited_s}
@@ -135,6 +153,7 @@ def _fit_nearest(
         notes=[seen.reasons(kind)],
         alpha=alpha,
         unsure=unsure,
+        ignored=ignored,
         seed=seed,
         making=Making(NEAREST, training, hashes),
         progress=progress,
