@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from blemish.results import FloatArray
 
 RATE: Final = 0.01  # at most 1 in 100 batches of images like the good ones is warned of
-_CAUSES: Final = {  # statistic -> what may have changed it
-    "brightness": "the light or the exposure",
-    "contrast": "the light, the exposure, or dirt on the lens",
-    "sharpness": "the focus, or motion while the shutter was open",
-    "height": "the size of the images",
-    "width": "the size of the images",
-    "distance": "how parts lie before the camera, the camera itself, or most of the parts",
+_CHECKS: Final = {  # statistic -> what to check when it has moved
+    "brightness": "the light and the exposure",
+    "contrast": "the light, the exposure and the lens",
+    "sharpness": "the focus, and whether parts move while they are photographed",
+    "height": "the settings of the camera",
+    "width": "the settings of the camera",
+    "distance": "how parts lie before the camera, and whether most of them are defective",
 }
 _MOST: Final = 80.0  # percent of the good images that are called most: those in the middle
 _N_SHUFFLES: Final = 2999  # of the rank test; the smallest share they can show, 1 in 3000, is far below the rate
@@ -38,16 +38,15 @@ class Drift:
 
     statistic: str
     found: float  # of the middle image of the batch
-    usual: float  # of the middle good image
     low: float  # most good images lie from here
     high: float  # to here
 
     def sentence(self) -> str:
         """Say in plain words what has moved, how far, and what to look at."""
         return (
-            f"This batch as a whole is unlike the good images that set the threshold: {self.statistic} is "
-            f"{self.found:.3g} in its middle image, {self.usual:.3g} in theirs and {self.low:.3g} to {self.high:.3g} "
-            f"in most of theirs. Has something changed: {_CAUSES[self.statistic]}? Then its verdicts do not count."
+            f"The {self.statistic} of this batch as a whole is {self.found:.3g}, but {self.low:.3g} to {self.high:.3g} "
+            "in most of the good images that set the threshold. Before you trust the verdicts, check "
+            f"{_CHECKS[self.statistic]}."
         )
 
 
@@ -87,15 +86,15 @@ def find_drift(good: Mapping[str, Sequence[float]], batch: Sequence[Mapping[str,
         At most `RATE` of the batches that are exchangeable with the good images have any. A handful of images may be
         too few to show anything: of 3 images, 20 good ones can show it, 10 cannot.
     """
-    compared = [name for name in _CAUSES if good.get(name) and batch]
+    compared = [name for name in _CHECKS if good.get(name) and batch]
     found = []
     for name in compared:
         usual, new = np.array(good[name]), np.array([statistics[name] for statistics in batch])
-        low, middle, high = np.percentile(usual, (50 - _MOST / 2, 50, 50 + _MOST / 2))
+        low, high = np.percentile(usual, (50 - _MOST / 2, 50 + _MOST / 2))
         at = float(np.median(new))
         is_outside = at > high or (at < low and name != "distance")  # nearer to good ones than they are: no fault
         if is_outside and _chance(_evenly(usual), _evenly(new)) <= RATE / len(compared):
-            found.append(Drift(name, at, float(middle), float(low), float(high)))
+            found.append(Drift(name, at, float(low), float(high)))
     return tuple(found)
 
 
