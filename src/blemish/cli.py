@@ -342,6 +342,8 @@ def inspect(
     detector = blemish.Detector.load(model, mm_per_pixel=mm_per_pixel)
     with _progress() as progress:
         counts = inspect_batch(detector, images, output, tell=_print_json if as_json else _print_row, progress=progress)
+    if counts.warnings:
+        _say.print("Look at the camera first. These verdicts may speak of it and not of the parts.", style="yellow")
     for warning in counts.warnings:
         _say.print(warning, style="yellow")
     if not as_json:

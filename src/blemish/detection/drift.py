@@ -45,8 +45,7 @@ class Drift:
         """Say in plain words what has moved, how far, and what to look at."""
         return (
             f"The {self.statistic} of this batch as a whole is {self.found:.3g}, but {self.low:.3g} to {self.high:.3g} "
-            "in most of the good images that set the threshold. Before you trust the verdicts, check "
-            f"{_CHECKS[self.statistic]}."
+            f"in most of the good images that set the threshold: check {_CHECKS[self.statistic]}."
         )
 
 
