@@ -27,7 +27,7 @@ _CHECKS: Final = {  # statistic -> what to check when it has moved
     "width": "the settings of the camera",
     "distance": "how parts lie before the camera, and whether most of them are defective",
 }
-_MOST: Final = 80.0  # percent of the good images that are called most: those in the middle
+_MOST: Final = 95.0  # percent of the good images that are called most: those in the middle
 _N_SHUFFLES: Final = 2999  # of the rank test; the smallest share they can show, 1 in 3000, is far below the rate
 _MOST_IMAGES: Final = 300  # of either side that are compared; more of them show nothing new
 
