@@ -115,7 +115,7 @@ def auroc(model: DistanceModel, preparation: Preparation, test: Sequence[Sample]
     with torch.inference_mode():
         for sample in test:
             pixels = preparation.apply(read_image(sample.path))
-            _, score, largest, mean = model(torch.from_numpy(pixels)[None, None])
+            _, score, largest, mean = model(torch.from_numpy(pixels)[None, None], torch.ones(1, 1))
             scored.append(
                 ScoredSample(
                     path=str(sample.path),

@@ -22,7 +22,7 @@ LIMIT = 0.5
 class FakeDetector:
     """Finds an image defective when its brightest pixel is above the limit; fails on files named in `failures`."""
 
-    description = SimpleNamespace(category="plate")
+    description = SimpleNamespace(category="plate", good_statistics={})
     threshold = Threshold(value=LIMIT, alpha=0.01, promised_alpha=0.01, n_images=99)
 
     def __init__(self, failures: dict[str, BaseException] | None = None) -> None:
@@ -71,7 +71,9 @@ def images(tmp_path: Path) -> Path:
 
 def test_every_image_is_counted_and_told(images: Path) -> None:
     records: list[dict[str, Any]] = []
-    assert inspect_batch(fake(), [images], tell=tell_into(records)) == BatchCounts(good=3, defective=1, failed=0)
+    assert inspect_batch(fake(), [images], tell=tell_into(records)) == BatchCounts(
+        good=3, unsure=0, defective=1, failed=0
+    )
     assert [record["verdict"] for record in records] == ["good", "good", "defective", "good"]
 
 
@@ -82,7 +84,7 @@ def test_every_image_is_counted_and_told(images: Path) -> None:
 def test_an_image_that_fails_is_a_row_and_the_rest_goes_on(images: Path, tmp_path: Path, error: Exception) -> None:
     output = tmp_path / "out"
     counts = inspect_batch(fake(b=error), [images], output)
-    assert counts == BatchCounts(good=2, defective=1, failed=1)
+    assert counts == BatchCounts(good=2, unsure=0, defective=1, failed=1)
     assert [row["verdict"] for row in rows(output)] == ["good", "error", "defective", "good"]
     assert str(error) in rows(output)[1]["reason"]
 
@@ -94,7 +96,7 @@ def test_an_overlay_that_cannot_be_drawn_is_a_row_too(
         raise cv2.error("too large to draw")
 
     monkeypatch.setattr(ResultWriter, "add", fail)
-    assert inspect_batch(fake(), [images], tmp_path / "out") == BatchCounts(good=0, defective=0, failed=4)
+    assert inspect_batch(fake(), [images], tmp_path / "out") == BatchCounts(good=0, unsure=0, defective=0, failed=4)
     assert {row["verdict"] for row in rows(tmp_path / "out")} == {"error"}
 
 
@@ -119,7 +121,7 @@ def test_a_source_without_images_is_a_row_in_its_place(images: Path, tmp_path: P
     empty.mkdir()
     sources = [missing, images / "a.png", empty, images / "c.png"]
     counts = inspect_batch(fake(), sources, tmp_path / "out", tell=tell_into(records))
-    assert counts == BatchCounts(good=1, defective=1, failed=2)
+    assert counts == BatchCounts(good=1, unsure=0, defective=1, failed=2)
     assert [record["path"] for record in records] == [str(source) for source in sources]
     assert [record["verdict"] for record in records] == ["error", "good", "error", "defective"]
     assert "no images" in records[2]["reason"]
@@ -136,7 +138,7 @@ def test_nothing_but_sources_without_images_is_an_error_that_names_all(tmp_path:
 def test_overlays_of_an_earlier_run_are_not_inspected(images: Path) -> None:
     for _ in range(2):
         counts = inspect_batch(fake(), [images], images / "out")
-        assert counts == BatchCounts(good=3, defective=1, failed=0)
+        assert counts == BatchCounts(good=3, unsure=0, defective=1, failed=0)
 
 
 def test_nothing_but_overlays_of_an_earlier_run_is_an_error(images: Path) -> None:
@@ -155,3 +157,13 @@ def test_progress_counts_images_and_sources(images: Path, tmp_path: Path) -> Non
         progress=lambda stage, done, total, note="": steps.append((done, total)),
     )
     assert steps == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+
+
+def test_a_batch_behind_another_lamp_is_warned_of(images: Path, tmp_path: Path) -> None:
+    usual = {"brightness": np.linspace(0.6, 0.7, 40).tolist()}
+    detector = fake()
+    detector.description = SimpleNamespace(category="plate", good_statistics=usual)  # type: ignore[misc,assignment]
+    darker = [images / f"{stem}.png" for stem in "abd"]
+    (warning,) = inspect_batch(detector, darker, tmp_path / "out").warnings
+    assert "brightness of this batch as a whole is 0.2, but 0.602 to 0.698 in most" in warning
+    assert "Look at the camera first." in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

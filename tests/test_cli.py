@@ -1,8 +1,10 @@
 """The command line in-process: what it prints, what it writes, how it exits."""
 
 import json
+import re
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,19 @@ from blemish.learning.triplets import PAPER_SCALES
 
 PAPER = ("--method", "tayeh2020", "--side", 128, "--epochs", 1)  # the shortest training of either kind
 NEAREST = ("--steps", 1)
-COMMANDS = ("fit", "enroll", "calibrate", "inspect", "defects", "evaluate", "compare", "reproduce", "demo")
+COMMANDS = (
+    "fit",
+    "enroll",
+    "calibrate",
+    "threshold",
+    "zones",
+    "inspect",
+    "defects",
+    "evaluate",
+    "compare",
+    "reproduce",
+    "demo",
+)
 
 
 def run(*arguments: object) -> Result:
@@ -110,6 +124,15 @@ def test_inspect_exits_0_for_good_1_for_defective_2_for_unreadable(
     assert run("inspect", tmp_path / "m.blemish", good, broken, stained).exit_code == 2
 
 
+def test_inspect_exits_1_for_unsure_and_counts_it(detector: Detector, category_dir: Path, tmp_path: Path) -> None:
+    limits = replace(detector.threshold, value=1e9, unsure=replace(detector.threshold, value=-1.0))
+    Detector(replace(detector.model, description=replace(detector.description, threshold=limits))).save(tmp_path / "m")
+    result = run("inspect", tmp_path / "m", category_dir / "test" / "good" / "000.png", "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "0 good, 1 unsure, 0 defective" in result.stderr
+    assert "unsure," in (tmp_path / "out" / "results.csv").read_text()
+
+
 def test_inspect_goes_on_after_a_broken_file_and_writes_everything(
     model_path: Path, category_dir: Path, tmp_path: Path
 ) -> None:
@@ -166,13 +189,19 @@ def test_calibrate_with_defective_images_shows_the_costs_and_sets_the_limit(
     threshold = Detector.load(output).threshold.value
     found = json.loads(run(*arguments, "--cost-ratio", 3, "--defect-rate", 0.02, "--json").stdout)
     assert found["threshold"]["value"] == found["choice"]["threshold"]["value"] == threshold
-    assert [change["what"] for change in found["history"]] == ["calibrate", "calibrate with defective images"]
+    assert found["history"][0]["what"] == "calibrate"
 
 
 @pytest.mark.parametrize("option", ["--cost-ratio", "--defect-rate"])
 def test_costs_without_defective_images_are_refused(model_path: Path, category_dir: Path, option: str) -> None:
     result = run("calibrate", model_path, category_dir / "test" / "good", option, 0.5)
     assert "give those with --defective" in str(result.exception)
+
+
+def test_defective_images_and_a_lower_limit_do_not_go_together(model_path: Path, category_dir: Path) -> None:
+    good = category_dir / "test" / "good"
+    result = run("calibrate", model_path, good, "--defective", category_dir, "--unsure", 0.5)
+    assert "Leave --unsure out" in str(result.exception)
 
 
 def test_two_models_are_compared(
@@ -186,6 +215,52 @@ def test_two_models_are_compared(
     found = json.loads(run("compare", model_path, other, category_dir, "--json").stdout)
     assert found["names"] == ["metal", "other"]
     assert len(found["images"]) == 8 + 6
+
+
+def test_the_threshold_is_moved_undone_and_told(model_path: Path, tmp_path: Path) -> None:
+    model = tmp_path / "copy.blemish"
+    model.write_bytes(model_path.read_bytes())
+    before = Detector.load(model).threshold
+    assert run("threshold", model, "--set", 9, "--by", "anna", "--why", "too many alarms").exit_code == 0
+    assert Detector.load(model).threshold.value == 9
+    told = run("threshold", model)
+    assert "threshold 9\n" in told.stdout
+    assert re.search(r"set .*-> 9  anna  too many alarms\n", told.stdout)
+    assert "1 in 4 good parts" in told.stderr  # from 3 held-out images
+    assert run("threshold", model, "--undo").exit_code == 0
+    assert Detector.load(model).threshold == before
+    moved = json.loads(run("threshold", model, "--alpha", 0.5, "--unsure", 0.7, "-o", tmp_path / "m", "--json").stdout)
+    assert [change["what"] for change in moved["history"]] == ["set", "undo", "alpha"]
+    assert Detector.load(model).threshold == before
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--set", 1, "--undo"), ("--set", 1, "--alpha", 0.1), ("--unsure", 0.1), ("--undo", "--unsure", 0.1)]
+)
+def test_the_threshold_is_moved_in_one_way_at_a_time(model_path: Path, wrong: tuple[object, ...]) -> None:
+    assert "Expected one of" in str(run("threshold", model_path, *wrong).exception)
+
+
+def test_zones_are_set_and_cleared(model_path: Path, category_dir: Path, tmp_path: Path) -> None:
+    mask, model = np.zeros((160, 150), dtype=np.uint8), tmp_path / "m.blemish"
+    mask[:110] = 255
+    write_image(tmp_path / "mask.png", mask)
+    zoned = run("zones", model_path, category_dir, "--ignore", tmp_path / "mask.png", "-o", model, "--why", "text")
+    assert "3 held-out good images" in zoned.stderr
+    assert Detector.load(model).inspect(category_dir / "test" / "stain" / "000.png").anomaly_map[:100].max() == 0
+    assert run("zones", model, category_dir, "--clear", "--alpha", 0.2).exit_code == 0
+    cleared = Detector.load(model).description
+    assert (cleared.ignored, cleared.threshold) == (None, Detector.load(model_path).threshold)
+    assert [change["what"] for change in cleared.history] == ["zones", "zones"]
+
+
+@pytest.mark.parametrize("wrong", [(), ("--clear", "--ignore", "z.png")])
+def test_zones_are_set_or_cleared_not_both(model_path: Path, category_dir: Path, wrong: tuple[str, ...]) -> None:
+    assert "or else --clear" in str(run("zones", model_path, category_dir, *wrong).exception)
+
+
+def test_zones_without_good_images_are_refused_with_the_reason(model_path: Path) -> None:
+    assert "threshold must be set anew" in str(run("zones", model_path, "--ignore", "z.png").exception)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,10 @@ from blemish.learning.defects import (
     VISIBLE,
     Defect,
     Mask,
+    any_softness,
     gaussian_noise,
     random_erasing,
+    through_lens,
     through_one_camera,
     vary_light,
 )
@@ -198,6 +200,57 @@ class TestLight:
             rest, gain = without_light(lit, patch())
             assert np.abs(rest).max() < 1e-5
             assert abs(gain - 1) < 0.1
+
+
+def sharp_square(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, Mask]:
+    """A defect of a known strength with edges of no width; away from the border, so that a blur has room."""
+    mask = np.zeros(image.shape, dtype=np.bool_)
+    top, left = rng.integers(16, min(image.shape) - 24, 2)
+    mask[top : top + 8, left : left + 8] = True
+    return np.where(mask, image - np.float32(0.4), image).astype(np.float32), mask
+
+
+class TestThroughLens:
+    """A defect is as soft as the lens makes it, and otherwise keeps the contract of every defect."""
+
+    GREY: FloatArray = np.full((64, 64), 0.6, dtype=np.float32)
+
+    def test_its_edges_are_as_soft_as_asked(self) -> None:
+        steepest = [
+            float(np.abs(np.diff(through_lens(sharp_square, softness)(self.GREY, np.random.default_rng(0))[0])).max())
+            for softness in (0.0, 0.5, 1.0, 2.0, 4.0)
+        ]
+        assert steepest == sorted(steepest, reverse=True)
+        # A blurred step of height a rises by at most a / (sigma sqrt(2 pi)) a pixel; half more if strengthened.
+        assert steepest[3] < 1.5 * 0.4 / (2 * np.sqrt(2 * np.pi))
+
+    @pytest.mark.parametrize("softness", [0.5, 1.0, 2.0])
+    def test_it_keeps_its_strength(self, softness: float) -> None:
+        soft = through_lens(sharp_square, softness)(self.GREY, np.random.default_rng(0))[0]
+        assert np.abs(soft - self.GREY).max() == pytest.approx(0.4, rel=1e-3)
+
+    def test_a_sharp_lens_changes_nothing(self) -> None:
+        drawn, seen = (
+            defect(patch(), np.random.default_rng(3)) for defect in (sharp_square, through_lens(sharp_square, 0.0))
+        )
+        assert (drawn[0] == seen[0]).all()
+        assert (drawn[1] == seen[1]).all()
+
+    def test_every_defect_keeps_its_contract(self, defect: Defect, good: FloatArray) -> None:
+        untouched = good.copy()
+        for image, mask in draw(through_lens(defect, 1.5), good):
+            assert image.shape == mask.shape == good.shape
+            assert (image.dtype, mask.dtype) == (np.float32, np.bool_)
+            assert 0 <= image.min() <= image.max() <= 1
+            assert (np.abs(image - good)[mask] > VISIBLE).any()
+            # Beside the mask lies only the skirt of the blur.
+            assert np.abs(image - good)[~mask].max(initial=0) <= max(VISIBLE, 0.15 * np.abs(image - good).max()) + 1e-6
+        assert (good == untouched).all()
+
+    def test_a_quarter_of_all_lenses_is_sharp_and_none_blurs_more_than_4_pixels(self) -> None:
+        drawn = [any_softness(np.random.default_rng(seed)) for seed in range(400)]
+        assert 0.2 < np.mean([softness == 0 for softness in drawn]) < 0.3
+        assert 3.5 < max(drawn) <= 4
 
 
 class TestOneCamera:

@@ -55,6 +55,19 @@ def test_a_good_image_has_no_region_even_where_single_cells_exceed_the_threshold
     assert (found.verdict, found.regions) == (Verdict.GOOD, ())
 
 
+def test_an_image_between_the_limits_is_unsure_and_shows_where_to_look(
+    nearest_detector: Detector, category_dir: Path
+) -> None:
+    path = images_of(category_dir, "stain")[0]
+    score = nearest_detector.inspect(path).score
+    lower = replace(nearest_detector.threshold, value=0.9 * score)
+    about = replace(nearest_detector.description, threshold=replace(lower, value=1.1 * score, unsure=lower))
+    found = Detector(replace(nearest_detector.model, description=about)).inspect(path)
+    assert found.verdict is Verdict.UNSURE
+    assert found.regions
+    assert found.regions[0].peak > lower.value
+
+
 def test_the_map_has_the_size_of_the_image_and_shows_the_largest_distance(either: Detector, category_dir: Path) -> None:
     found = either.inspect(images_of(category_dir, "stain")[0])
     assert found.anomaly_map.shape == found.image.shape == (160, 150) == (found.height, found.width)
@@ -157,6 +170,75 @@ def test_the_threshold_is_one_of_the_scores_it_was_set_by(either: Detector, cate
     assert either.calibrate(good, alpha=0.25).threshold.value == scores[6]  # ceil(9 * 0.75) = 7 of 8
 
 
+def test_calibrate_sets_both_limits(either: Detector, category_dir: Path) -> None:
+    calibrated = either.calibrate(images_of(category_dir, "good"), alpha=0.2, unsure=0.5)
+    scores = sorted(calibrated.description.good_scores.values())
+    assert calibrated.threshold.unsure is not None
+    assert (calibrated.threshold.unsure.value, calibrated.threshold.value) == (scores[4], scores[7])
+
+
+def test_unsure_images_are_neither_false_alarms_nor_missed(either: Detector, category_dir: Path) -> None:
+    limits = replace(either.threshold, value=1e9, unsure=replace(either.threshold, value=-1.0))  # all are unsure
+    about = replace(either.description, threshold=limits)
+    found = evaluate(Detector(replace(either.model, description=about)), category_dir)
+    assert (found.false_alarms, found.unsure, found.types[-1].missed, found.types[-1].unsure) == (0, 8, 0, 6)
+    assert found.types[-1].n_images == 6
+    assert found.table().headers[-1] == "unsure"
+    assert any("14 of 14 images (100.0%) would be sent to a person" in said for said in found.sentences())
+
+
+def test_the_threshold_moves_to_another_rate_without_new_images(either: Detector, category_dir: Path) -> None:
+    good = images_of(category_dir, "good")
+    moved = either.calibrate(good, alpha=0.25).with_alpha(0.5, unsure=0.75)
+    assert moved.threshold == either.calibrate(good, alpha=0.5, unsure=0.75).threshold
+    assert moved.model.graph == either.model.graph
+
+
+def test_the_threshold_set_by_hand_decides(either: Detector, category_dir: Path) -> None:
+    path = images_of(category_dir, "stain")[0]
+    score = either.inspect(path).score
+    above, below = (either.with_threshold(factor * score) for factor in (1.01, 0.99))
+    assert (above.inspect(path).verdict, below.inspect(path).verdict) == (Verdict.GOOD, Verdict.DEFECTIVE)
+    assert above.threshold.alpha is None
+
+
+def test_undo_goes_back_to_what_was_calibrated_before(either: Detector, category_dir: Path) -> None:
+    moved = either.calibrate(images_of(category_dir, "good"), alpha=0.25).with_threshold(9.0)
+    back = moved.undo().undo()
+    assert (back.threshold, back.description.good_scores) == (either.threshold, either.description.good_scores)
+    assert [change["what"] for change in back.description.history] == ["calibrate", "set", "undo", "undo"]
+    assert back.description.seen == moved.description.seen  # what set a threshold once must not judge it later
+
+
+def test_without_scores_of_good_images_only_a_limit_by_hand_can_be_set(detector: Detector) -> None:
+    about = replace(detector.description, good_scores={})
+    bare = Detector(replace(detector.model, description=about))
+    assert bare.with_threshold(1.0).threshold.promised_alpha == 1
+    for move in (lambda: bare.with_alpha(0.1), lambda: bare.with_threshold(1.0, unsure=0.1)):
+        with pytest.raises(SettingError, match="calibrate"):
+            move()
+
+
+def test_the_size_of_a_pixel_stays_with_what_is_made_of_a_detector(detector: Detector, category_dir: Path) -> None:
+    measured = Detector(detector.model, mm_per_pixel=0.5).with_threshold(9.0).undo().with_threshold(0.0)
+    region = measured.inspect(images_of(category_dir, "stain")[0]).regions[0]
+    assert region.area_mm2 == pytest.approx(region.area_px / 4, abs=0.25)
+
+
+@pytest.mark.parametrize("side", [0.0, -1.0, math.nan, math.inf])
+def test_a_pixel_without_a_size_is_refused(detector: Detector, side: float) -> None:
+    with pytest.raises(SettingError, match="mm per pixel"):
+        Detector(detector.model, mm_per_pixel=side)
+
+
+def test_the_statistics_of_the_images_that_set_the_threshold_are_kept(either: Detector, category_dir: Path) -> None:
+    good = images_of(category_dir, "good")
+    kept = either.calibrate(good, alpha=0.25).description.good_statistics
+    assert kept["height"] == [160] * 8
+    assert kept["brightness"] == pytest.approx([read_image(path).mean() for path in good])
+    assert kept["distance"] == [either.inspect(path).mean_distance for path in good]
+
+
 def test_calibrate_counts_copies_once(detector: Detector, category_dir: Path) -> None:
     calibrated = detector.calibrate(images_of(category_dir, "good") * 3, alpha=0.25)
     assert calibrated.threshold.n_images == 8
@@ -249,7 +331,10 @@ def test_settings_out_of_range_are_refused(
 
 @pytest.mark.parametrize(
     ("shortest", "foreign"),
-    [(PAPER, {"minutes": 1.0}), (PAPER, {"steps": 1}), (NEAREST, {"side": 128}), (NEAREST, {"epochs": 1})],
+    [
+        *((PAPER, {"minutes": 1.0}), (PAPER, {"steps": 1}), (PAPER, {"ignored": np.eye(4, dtype=bool)})),
+        *((NEAREST, {"side": 128}), (NEAREST, {"epochs": 1})),
+    ],
 )
 def test_settings_of_another_method_are_refused(
     category_dir: Path, shortest: dict[str, Any], foreign: dict[str, object]

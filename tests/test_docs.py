@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 
@@ -91,11 +92,16 @@ def test_every_field_of_the_model_file_is_explained(record: type) -> None:
     assert [item.name for item in fields(record) if f"`{item.name}`" not in rows] == []
 
 
+@pytest.mark.parametrize("with_zones", [False, True])
 @pytest.mark.parametrize("made", ["detector", "nearest_detector"])
 def test_the_reader_in_the_documents_decides_as_blemish_does(
-    made: str, request: pytest.FixtureRequest, category_dir: Path, tmp_path: Path
+    made: str, with_zones: bool, request: pytest.FixtureRequest, category_dir: Path, tmp_path: Path
 ) -> None:
     detector: Detector = request.getfixturevalue(made)
+    if with_zones:
+        ignored = np.zeros((80, 75), dtype=bool)  # half as large as the images
+        ignored[:25, 11:44] = True
+        detector = detector.with_zones(ignored, sorted((category_dir / "test" / "good").iterdir()), alpha=0.2)
     model_path = tmp_path / "metal.blemish"
     detector.save(model_path)
     code = re.search(r"```python\n(.+?)```", text_of("docs/model-file.md"), flags=re.DOTALL)

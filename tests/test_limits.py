@@ -11,10 +11,20 @@ import numpy as np
 import pytest
 
 from blemish.datasets import content_hash
+from blemish.detection.decision import threshold_at
 from blemish.detection.detector import Detector
 from blemish.errors import DatasetError, SettingError
 from blemish.evaluation.evaluate import evaluate
-from blemish.evaluation.limits import CHEAPEST, CONFORMAL, SVM, Costs, choose_limit, cost_table, cross_validate
+from blemish.evaluation.limits import (
+    CHEAPEST,
+    CONFORMAL,
+    SVM,
+    Costs,
+    choose_limit,
+    cost_table,
+    cross_validate,
+    weigh_limits,
+)
 from blemish.evaluation.protocols import ScoredSample
 
 COSTS = Costs(ratio=10, defect_rate=0.5)
@@ -130,20 +140,32 @@ def test_the_cheaper_rule_in_cross_validation_sets_the_limit(detector: Detector,
             assert choice.now == min(choice.limits, key=lambda row: row.cost)
 
 
-def test_a_chosen_limit_promises_no_less_than_what_was_counted(detector: Detector, category_dir: Path) -> None:
-    _, choice = chosen(detector, category_dir, cost_ratio=100)
-    promised = choice.threshold.promised_alpha
-    assert promised >= (choice.now.false_alarms + 1) / (choice.n_good + 1)
-    assert promised >= next(rule.false_alarm_rate for rule in choice.rules if rule.rule == choice.rule)
+def test_a_chosen_limit_promises_what_the_good_images_say() -> None:
+    good, defective = samples("good", range(20)), samples("crack", range(17, 40))
+    choice = weigh_limits(good, defective, 0.05, Costs(100, 0.5))
+    assert choice.rule == CHEAPEST
+    assert choice.threshold == threshold_at(choice.threshold.value, range(20))
+    assert choice.threshold.promised_alpha == (choice.now.false_alarms + 1) / 21
 
 
 def test_the_graph_stays_and_the_history_grows(detector: Detector, category_dir: Path, tmp_path: Path) -> None:
     made, choice = chosen(detector, category_dir)
     assert made.model.graph == detector.model.graph
-    assert made.description.history[-1]["to"] == choice.threshold.value
     assert made.description.history[0]["from"] == detector.threshold.value
+    assert made.description.history[-1]["to"] == choice.threshold.value
     made.save(tmp_path / "m.blemish")
     assert Detector.load(tmp_path / "m.blemish").description == made.description
+
+
+def test_undoing_a_limit_chosen_for_its_cost_brings_back_that_of_the_good_images(
+    detector: Detector, category_dir: Path
+) -> None:
+    ratio = next(r for r in (0.001, 1, 1000) if chosen(detector, category_dir, cost_ratio=r)[1].rule == CHEAPEST)
+    made, _ = chosen(detector, category_dir, cost_ratio=ratio)
+    conformal = detector.calibrate(images_of(category_dir, "good"), alpha=0.2)
+    assert f"a miss counts {ratio:g}" in made.description.history[-1]["why"]
+    assert made.undo().threshold == conformal.threshold
+    assert len(made.undo().description.labelled) == 6
 
 
 def test_images_that_chose_the_limit_do_not_judge_it(detector: Detector, category_dir: Path) -> None:

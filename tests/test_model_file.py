@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from blemish.detection.detector import Detector
 from blemish.detection.model_file import FORMAT, Description, Model, read_model, write_model
@@ -46,7 +46,7 @@ MODEL = Model(
 )
 
 WRONG_PROMISES: dict[str, list[object]] = {
-    "alpha": [0, -0.1, 1.1, math.nan, None, "0.01"],
+    "alpha": [0, -0.1, 1.1, math.nan, "0.01"],
     "promised_alpha": [0, 2, math.inf, []],
     "n_images": [-1, 1.5, True, "9"],
 }
@@ -59,6 +59,8 @@ WRONG_FIELDS: dict[str, list[object]] = {
     "good_scores": [None, [], 1.5, {"ab": "1"}, {"ab": math.nan}],
     "graph_difference": ["small", math.nan],
     "training": [None, [], "long"],
+    "good_statistics": [None, [], {"brightness": 1.5}, {"brightness": ["1"]}, {"brightness": [math.nan]}],
+    "ignored": [3, "no base64!", "AAAA", []],
     "provenance": [
         None,
         [],
@@ -67,7 +69,7 @@ WRONG_FIELDS: dict[str, list[object]] = {
         {"images": [], "made": {}},
         {"images": {"plate": ["00ff"]}, "made": {}},
     ],
-    "history": [None, {}, ["calibrate"]],
+    "history": [None, {}, ["calibrate"], [{}], [{"when": "now", "what": "set", "from": "1", "to": 2}]],
 }
 WRONG_PREPARATIONS: dict[str, list[object]] = {
     "height": [0, -128, 128.0, "128", None, True, 2**40],
@@ -205,6 +207,28 @@ def test_a_promise_that_makes_no_sense_is_refused(path: Path, name: str, value: 
         read_model(path)
 
 
+def test_a_lower_limit_comes_back(path: Path) -> None:
+    threshold = replace(MODEL.description.threshold, unsure=replace(MODEL.description.threshold, value=0.125))
+    write_model(replace(MODEL, description=replace(MODEL.description, threshold=threshold)), path)
+    assert read_model(path).description.threshold == threshold
+
+
+def test_a_file_without_a_lower_limit_has_none(path: Path) -> None:
+    threshold = {name: value for name, value in asdict(MODEL.description.threshold).items() if name != "unsure"}
+    rewrite(path, edit_description(threshold=threshold), with_sums=True)
+    assert read_model(path).description == MODEL.description
+
+
+@pytest.mark.parametrize(
+    "change", [{"value": 0.5}, {"value": math.nan}, {"alpha": 0}, {"unsure": True}, {"unsure": {}}]
+)
+def test_a_lower_limit_that_makes_no_sense_is_refused(path: Path, change: dict[str, object]) -> None:
+    threshold = asdict(MODEL.description.threshold)
+    rewrite(path, edit_description(threshold={**threshold, "unsure": {**threshold, **change}}), with_sums=True)
+    with pytest.raises(ModelFileError, match="does not fit"):
+        read_model(path)
+
+
 @pytest.mark.parametrize(("name", "value"), pairs(WRONG_FIELDS))
 def test_a_field_of_the_wrong_kind_is_refused(path: Path, name: str, value: object) -> None:
     rewrite(path, edit_description(**{name: value}), with_sums=True)
@@ -249,6 +273,16 @@ def test_unknown_fields_are_ignored(path: Path) -> None:
     preparation = {**asdict(SQUARES), "lamp": "left"}
     rewrite(path, edit_description(threshold=threshold, preparation=preparation, maker="someone"), with_sums=True)
     assert read_model(path).description == MODEL.description
+
+
+@pytest.mark.parametrize("name", ["ignored", "good_statistics"])
+def test_what_older_files_of_this_format_lack_has_a_default(path: Path, name: str) -> None:
+    rewrite(path, lambda parts: parts.update({"model.json": without(parts["model.json"], name)}), with_sums=True)
+    assert read_model(path).description == MODEL.description
+
+
+def without(description: bytes, name: str) -> bytes:
+    return json.dumps({key: value for key, value in json.loads(description).items() if key != name}).encode()
 
 
 def test_a_category_whose_name_is_not_valid_unicode_comes_back(path: Path) -> None:
@@ -320,8 +354,11 @@ def old_path(detector: Detector, tmp_path: Path) -> Path:
     graph = onnx.load_from_string(detector.model.graph)
     (node,) = (node for node in graph.graph.node if "score" in node.output)
     (output,) = (output for output in graph.graph.output if output.name == "score")
+    (counted,) = (given for given in graph.graph.input if given.name == "counted")
     graph.graph.node.remove(node)
     graph.graph.output.remove(output)
+    graph.graph.input.remove(counted)
+    graph.graph.initializer.append(numpy_helper.from_array(np.ones((1, 1), np.float32), "counted"))
     path = tmp_path / "old.blemish"
     detector.save(path)
     parts = {"model.json": json.dumps(description).encode(), "graph.onnx": graph.SerializeToString()}
@@ -338,9 +375,18 @@ def test_a_file_of_format_1_scores_as_before(old_path: Path, detector: Detector,
 
 def test_a_file_of_format_1_says_the_same_in_the_fields_of_today(old_path: Path, model_path: Path) -> None:
     old, new = read_model(old_path), read_model(model_path)
-    assert old.description == replace(new.description, good_scores={})  # which format 1 does not have
+    assert old.description == replace(
+        new.description, good_scores={}, good_statistics={}
+    )  # which format 1 does not have
     assert old.weights.keys() == new.weights.keys()
     assert all((old.weights[name] == array).all() for name, array in new.weights.items())
+
+
+def test_a_file_of_format_1_takes_no_zones_and_says_so(old_path: Path, category_dir: Path) -> None:
+    ignored = np.zeros((160, 150), dtype=bool)
+    ignored[:80] = True
+    with pytest.raises(ModelFileError, match="had no zones"):
+        Detector.load(old_path).with_zones(ignored, sorted((category_dir / "test" / "good").iterdir()), alpha=0.25)
 
 
 def test_a_file_of_format_1_can_be_calibrated_and_written_anew(

@@ -273,6 +273,44 @@ def cells_of(defects: np.ndarray) -> np.ndarray:
     return cells
 
 
+class TestZones:
+    COUNTED = np.kron(np.array([[0, 1], [1, 1]], dtype=np.float32), np.ones((12, 12), dtype=np.float32))  # of 96 x 96
+
+    def test_are_cut_with_the_images(self, scenes: PreparedImages) -> None:
+        for step in range(4):
+            batch = draw_batch(scenes, ALIGNED, step, self.COUNTED)
+            top, left = (start // STRIDE for start in place(batch.reference[0]))
+            h, w = (side // STRIDE for side in batch.reference.shape[1:])
+            assert batch.counted is not None
+            assert (batch.counted == self.COUNTED[top : top + h, left : left + w]).all()
+
+    def test_do_not_change_what_is_drawn_where_defects_lie_outside(self, scenes: PreparedImages) -> None:
+        plain, zoned = draw_batch(scenes, ALIGNED, 3), draw_batch(scenes, ALIGNED, 3, self.COUNTED)
+        assert (plain.defective == zoned.defective).all()
+
+    def test_leave_a_defect_in_every_batch_however_small_the_rest(self, scenes: PreparedImages) -> None:
+        little = np.zeros((24, 24), dtype=np.float32)
+        little[12, 12] = 1
+        for step in range(3):
+            batch = draw_batch(scenes, ALIGNED, step, little)
+            assert batch.counted is not None
+            assert locations(batch.defects, 2, batch.counted)[1].any()
+
+    def test_that_leave_nothing_are_refused(self, scenes: PreparedImages, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(nearest, "_MOST_DRAWS", 2)
+        with pytest.raises(SettingError, match="ignored zones"):
+            draw_batch(scenes, ALIGNED, 0, np.zeros((24, 24), dtype=np.float32))
+
+    def test_have_no_part_in_negatives_of_other_places(self) -> None:
+        images = torch.zeros(2, 3, 8, 8)
+        images[:, 0] = 1
+        images[:, :, :, :4] = torch.tensor([0.0, 5.0, 0.0])[:, None, None]  # the ignored half
+        counted = np.ones((8, 8), dtype=np.float32)
+        counted[:, :4] = 0
+        reference = torch.zeros(1, 3, 8, 8)
+        assert elsewhere_distance(images, reference, 200, generator(), counted).tolist() == pytest.approx([1] * 200)
+
+
 class TestLocations:
     def test_a_cell_is_defective_when_any_of_its_pixels_is(self) -> None:
         defective = locations(some_defects(), margin=2)[1].numpy()
@@ -298,6 +336,17 @@ class TestLocations:
         clean, defective = locations(np.ones((2, 8 * STRIDE, 8 * STRIDE), dtype=np.int32), margin=2)
         assert clean.sum() > 0
         assert defective.sum() > 0
+
+    def test_ignored_cells_are_neither_clean_nor_defective(self) -> None:
+        cells = cells_of(some_defects())
+        counted = np.ones(cells.shape[1:], dtype=np.float32)
+        counted[:, : counted.shape[1] // 2] = 0
+        clean, defective = (weights.numpy() for weights in locations(some_defects(), margin=2, counted=counted))
+        everywhere = locations(some_defects(), margin=2)[0].numpy()
+        assert (clean == everywhere * counted).all()
+        assert ((defective > 0) == (cells * counted > 0)).all()
+        seen = np.unique(cells[cells * counted > 0])
+        assert [defective[cells == number].sum() for number in seen] == pytest.approx([1] * len(seen))
 
     def test_large_numbers_stay_apart(self) -> None:
         defects = np.zeros((1, STRIDE, 2 * STRIDE), dtype=np.int32)

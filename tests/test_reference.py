@@ -217,9 +217,8 @@ class TestGraph:
         graph = build_graph(make_model(kind, *size))
         two = noise(*size, n=2, seed=2)
         session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-        maps, scores, largest, means = session.run(
-            ["distance_map", "score", "max_distance", "mean_distance"], {"pixels": two[:, None]}
-        )
+        inputs = {"pixels": two[:, None], "counted": np.ones((1, 1), dtype=np.float32)}
+        maps, scores, largest, means = session.run(["distance_map", "score", "max_distance", "mean_distance"], inputs)
         for index, image in enumerate(two):
             alone = Runtime(graph).run(image)
             np.testing.assert_allclose(maps[index], alone.distance_map, atol=TOLERANCE)

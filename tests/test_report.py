@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+from blemish.detection.decision import decide
 from blemish.errors import OutputError
 from blemish.images import read_image
 from blemish.report import page as page_module
@@ -229,6 +231,16 @@ def test_csv_tells_of_the_verdict_and_the_strongest_region(tmp_path: Path) -> No
     assert row["overlay"] == "overlays/part.jpg"
 
 
+def test_areas_in_square_millimetres_are_in_table_lines_and_page(tmp_path: Path) -> None:
+    inspection = make_inspection("part.png", score=3.5)
+    region = replace(inspection.regions[0], area_mm2=0.25)
+    write(tmp_path, replace(inspection, regions=(region,)))
+    (row,), (record,) = read_csv(tmp_path), read_jsonl(tmp_path)
+    assert row["region_area_mm2"] == "0.25"
+    assert record["regions"][0]["area_mm2"] == 0.25  # type: ignore[index]
+    assert "0.25 mm²" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 def test_csv_leaves_the_region_empty_on_a_good_part(tmp_path: Path) -> None:
     write(tmp_path, make_inspection())
     (row,) = read_csv(tmp_path)
@@ -439,6 +451,30 @@ def test_an_image_from_an_array_has_a_row() -> None:
 
 def test_a_batch_without_a_readable_image_has_a_page() -> None:
     assert "1 image could not be read" in Page(render_page(make_batch([], [Failure("torn.png", "0 bytes")]))).text
+
+
+def test_unsure_images_are_counted_marked_and_drawn() -> None:
+    threshold = replace(THRESHOLD, unsure=replace(THRESHOLD, value=1.5, alpha=0.1, promised_alpha=0.1))
+    verdicts = [decide(score, threshold) for score in (1.0, 1.6, 1.9, 3.0)]
+    rows = [replace(row, verdict=verdict) for row, verdict in zip(make_rows(1.0, 1.6, 1.9, 3.0), verdicts, strict=True)]
+    html = render_page(replace(make_batch(rows), threshold=threshold))
+    page = Page(html)
+    assert re.findall(r"(good|unsure|defective)\s*(\d+)", page.text)[:3] == [
+        *(("good", "1"), ("unsure", "2"), ("defective", "1"))
+    ]
+    assert page.cells.count("? Unsure") == 2
+    assert "a person should look" in page.text
+    drawn = re.findall(r'<rect class="(\w+)".*?<title>(\d+) from', html)
+    assert sum(int(n) for verdict, n in drawn if verdict == "unsure") == 2
+
+
+def test_bars_of_one_place_stand_on_each_other() -> None:
+    threshold = replace(THRESHOLD, unsure=replace(THRESHOLD, value=1.0))
+    rows = [replace(row, verdict=decide(row.score, threshold)) for row in make_rows(0.999999, 1.000001, 40.0)]
+    html = render_page(replace(make_batch(rows), threshold=threshold))
+    (good, unsure, _) = re.findall(r'<rect class="(\w+)" x="([\d.]+)%" y="([\d.]+)".*?height="([\d.]+)"', html)
+    assert (good[0], unsure[0], good[1]) == ("good", "unsure", unsure[1])
+    assert float(unsure[2]) + float(unsure[3]) == float(good[2])
 
 
 @pytest.mark.parametrize("scores", [[1.0], [2.0, 2.0], [0.1, 1.9, 2.0, 2.1, 3.9], [1.0, 2.5, 500.0]])

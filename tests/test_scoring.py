@@ -105,6 +105,17 @@ def test_a_cell_is_outlined_around_the_pixels_it_speaks_for() -> None:
     assert region.area_px == 64
 
 
+def test_areas_are_told_in_square_millimetres_where_the_size_of_a_pixel_is_known() -> None:
+    distance_map = np.zeros((97, 97), dtype=np.float32)
+    distance_map[10:20, 30:50] = 1
+    geometry = Geometry(centre=32, stride=2, scale_y=0.5, scale_x=2.5)
+    (region,) = find_regions(distance_map, 0.5, geometry, 128, 640, mm_per_pixel=0.1)
+    assert region.area_px == 1000  # 10 x 0.5 x 2 rows of 20 x 2.5 x 2 columns
+    assert region.area_mm2 == pytest.approx(10)
+    (unknown,) = find_regions(distance_map, 0.5, geometry, 128, 640)
+    assert unknown.area_mm2 is None
+
+
 def test_an_image_of_one_pixel_has_a_region_of_one_pixel() -> None:
     geometry = Geometry(centre=32, stride=2, scale_y=1 / 256, scale_x=1 / 256)
     (region,) = find_regions(np.ones((97, 97), dtype=np.float32), 0.5, geometry, 1, 1)

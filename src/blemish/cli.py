@@ -1,6 +1,6 @@
 """The command line: parse, call, print, exit; no arithmetic here.
 
-Exit codes: 0 all good, 1 something defective, 2 an error, 130 stopped with Ctrl-C.
+Exit codes: 0 all good, 1 something defective or unsure, 2 an error, 130 stopped with Ctrl-C.
 """
 
 from __future__ import annotations
@@ -87,10 +87,18 @@ GoodDir = Annotated[Path, typer.Argument(metavar="GOOD_DIR", help="Folder of goo
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files, folders, or CSVs.")]
 ModelIn = Annotated[Path, typer.Argument(metavar="MODEL", help="A .blemish file.")]
 Alpha = Annotated[float, typer.Option(help="Accepted false-alarm rate: 0.01 = 1 in 100 good parts stopped.")]
+Unsure = Annotated[
+    float | None,
+    typer.Option(help="Also send parts to a person: 0.1 = 1 in 10 good parts stopped or sent. By default none is."),
+]
 Seed = Annotated[
     int,
     typer.Option(min=0, metavar="<int>", help="Sets all that is random: the same seed gives the same result on a CPU."),
 ]
+Ignore = Annotated[Path | None, typer.Option(help="Mask image or labelme JSON: where nothing counts.")]
+Only = Annotated[Path | None, typer.Option(help="Mask image or labelme JSON: where alone something counts.")]
+By = Annotated[str, typer.Option("--by", help="Who makes the change, for the history; by default your user name.")]
+Why = Annotated[str, typer.Option("--why", help="Reason of the change, for the history.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 _REFERENCES = "location: parts that always lie the same way. category: textures."
 
@@ -120,6 +128,9 @@ def fit(
         typer.Option(help="Pixels a side images are scaled to. The paper's methods only; by default 1024."),
     ] = None,
     alpha: Alpha = 0.01,
+    unsure: Unsure = None,
+    ignore: Ignore = None,
+    only: Only = None,
     seed: Annotated[
         int,
         typer.Option(
@@ -139,7 +150,10 @@ def fit(
     An unfinished run is kept beside the output; the same command goes on with it. Ctrl-C keeps what was learned so
     far, and the exit code is then 130.
     """
+    from blemish.detection.zones import read_zones
+
     _require_writable(output)
+    ignored = None if ignore is None and only is None else read_zones(ignore, only)
     checkpoint = output.with_name(output.name + ".checkpoint")
     with _progress() as progress:
         detector = blemish.fit(
@@ -151,6 +165,8 @@ def fit(
             side=None if side is None else int(side),
             epochs=epochs,
             alpha=alpha,
+            unsure=unsure,
+            ignored=ignored,
             seed=seed,
             half=half,
             checkpoint_path=checkpoint,
@@ -178,6 +194,7 @@ def enroll(
         _Reference, typer.Option(help="As for fit. auto, for a network of the paper's methods: the kind it has now.")
     ] = _Reference.AUTO,
     alpha: Alpha = 0.01,
+    unsure: Unsure = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -190,6 +207,7 @@ def enroll(
             good_dir,
             reference=reference.value,
             alpha=alpha,
+            unsure=unsure,
             seed=seed,
             progress=progress,
         )
@@ -213,6 +231,9 @@ def calibrate(
         float | None,
         typer.Option(help="Share of defective parts in production; by default that of the images given."),
     ] = None,
+    unsure: Unsure = None,
+    by: By = "",
+    why: Why = "",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write; by default MODEL itself.")
     ] = None,
@@ -223,25 +244,38 @@ def calibrate(
     Folders and CSVs are read as by fit: of a category folder its train/good, of another one the images directly inside.
     With --defective the limit moves to that of lowest cost, where cross-validation says that this costs less.
     """
-    from blemish.datasets import read_defective, read_good
+    from blemish.datasets import read_defective
 
     detector = blemish.Detector.load(model)
     _require_writable(output or model)
-    good = [path for source in images for path in ([source] if _is_image(source) else read_good(source))]
+    good = _good_images(images)
     if not defective:
         if cost_ratio is not None or defect_rate is not None:
             raise SettingError("--cost-ratio and --defect-rate weigh defective images; give those with --defective.")
         with _progress() as progress:
-            detector = detector.calibrate(good, alpha=alpha, progress=progress)
+            detector = detector.calibrate(good, alpha=alpha, unsure=unsure, who=by, why=why, progress=progress)
         detector.save(output or model)
         _tell_model(detector, output or model, as_json)
         return
+    if unsure is not None:
+        raise SettingError(
+            "--defective weighs one limit between good and defective, without a lower one. Leave --unsure out, and set "
+            "the lower limit afterwards with `blemish threshold`."
+        )
     from blemish.evaluation.limits import choose_limit
 
     known = [path for source in defective for path in read_defective(source)]
     with _progress() as progress:
         detector, choice = choose_limit(
-            detector, good, known, alpha=alpha, cost_ratio=cost_ratio, defect_rate=defect_rate, progress=progress
+            detector,
+            good,
+            known,
+            alpha=alpha,
+            cost_ratio=cost_ratio,
+            defect_rate=defect_rate,
+            who=by,
+            why=why,
+            progress=progress,
         )
     detector.save(output or model)
     if not as_json:
@@ -251,29 +285,122 @@ def calibrate(
     _tell_model(detector, output or model, as_json, choice=choice.to_dict())
 
 
-@app.command(short_help="Judge images: good or defective.")
+@app.command(short_help="Show, move or restore the threshold.")
+def threshold(
+    model: ModelIn,
+    value: Annotated[float | None, typer.Option("--set", help="Set the limit by hand.")] = None,
+    alpha: Annotated[
+        float | None, typer.Option(help="Move the limit to this false-alarm rate, by the good images it was set by.")
+    ] = None,
+    unsure: Unsure = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Restore what was before the last change.")] = False,
+    by: By = "",
+    why: Why = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write; by default MODEL itself.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the threshold, what it promises, and its history; or move it. The graph is not touched.
+
+    Give --set, --alpha or --undo to change it. Every change is kept, with who made it, when and why.
+    """
+    if (value is not None) + (alpha is not None) + undo > 1 or (unsure is not None and value is None and alpha is None):
+        raise SettingError("Expected one of --set, --alpha and --undo, and --unsure only with the first two.")
+    detector = blemish.Detector.load(model)
+    if value is not None:
+        detector = detector.with_threshold(value, unsure=unsure, who=by, why=why)
+    elif alpha is not None:
+        detector = detector.with_alpha(alpha, unsure=unsure, who=by, why=why)
+    elif undo:
+        detector = detector.undo(who=by, why=why)
+    else:
+        _tell_model(detector, model, as_json)
+        if not as_json:
+            for change in detector.description.history:
+                _print_change(change)
+        return
+    detector.save(output or model)
+    _tell_model(detector, output or model, as_json)
+
+
+@app.command(short_help="Leave zones of the image out of every verdict.")
+def zones(
+    model: ModelIn,
+    good: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="GOOD", help="Good images, folders or CSVs to set the threshold anew; those of fit will do."
+        ),
+    ] = None,
+    ignore: Ignore = None,
+    only: Only = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Let the whole image count again.")] = False,
+    alpha: Alpha = 0.01,
+    unsure: Unsure = None,
+    by: By = "",
+    why: Why = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write; by default MODEL itself.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Leave zones of the image out of score, regions and map, or look at one region only. The graph is not touched.
+
+    The threshold is set anew, for which good images are needed; those that the model has learned from are passed over.
+    Zones are told in pixels of one image and scaled to others. An earlier zone is replaced.
+    """
+    from blemish.detection.zones import read_zones
+
+    if clear == (ignore is not None or only is not None):
+        raise SettingError("Expected --ignore, --only or both, or else --clear.")
+    if not good:
+        raise SettingError("Found no good images. With other zones the threshold must be set anew: name good images.")
+    detector = blemish.Detector.load(model)
+    _require_writable(output or model)
+    ignored = None if clear else read_zones(ignore, only)
+    with _progress() as progress:
+        detector = detector.with_zones(
+            ignored, _good_images(good), alpha=alpha, unsure=unsure, who=by, why=why, progress=progress
+        )
+    detector.save(output or model)
+    _tell_model(detector, output or model, as_json)
+
+
+@app.command(short_help="Judge images: good, defective, or unsure.")
 def inspect(
     model: ModelIn,
     images: Images,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for CSV, JSON lines, overlays, report.")
     ] = None,
+    mm_per_pixel: Annotated[
+        float | None, typer.Option(help="Side of a pixel on the surface: tells areas in square millimetres too.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Inspect images: a verdict for each, and with -o tables, overlays and an HTML report.
 
-    Exit code: 0 all good, 1 something defective, 2 an error (an image that could not be read is one; the rest is done).
+    Exit code: 0 all good, 1 something defective or unsure, 2 an error (an image that could not be read is one; the
+    rest is done).
     """
     from blemish.report.batch import inspect_batch
 
-    detector = blemish.Detector.load(model)
+    detector = blemish.Detector.load(model, mm_per_pixel=mm_per_pixel)
     with _progress() as progress:
         counts = inspect_batch(detector, images, output, tell=_print_json if as_json else _print_row, progress=progress)
+    if counts.warnings:
+        _say.print("Look at the camera first. These verdicts may speak of it and not of the parts.", style="yellow")
+    for warning in counts.warnings:
+        _say.print(warning, style="yellow")
     if not as_json:
-        _say.print(f"{counts.good} good, {counts.defective} defective, {counts.failed} could not be inspected.")
+        _say.print(
+            f"{counts.good} good, {counts.unsure} unsure, {counts.defective} defective, "
+            f"{counts.failed} could not be inspected."
+        )
         if output is not None:
             _say.print(f"Report: {output / 'report.html'}")
-    raise typer.Exit(2 if counts.failed else 1 if counts.defective else 0)
+    raise typer.Exit(2 if counts.failed else 1 if counts.unsure or counts.defective else 0)
 
 
 @app.command(short_help="Show the synthetic defects on your own images.")
@@ -457,9 +584,14 @@ def _progress() -> Iterator[_Bars]:
         yield _Bars(bars)
 
 
-def _is_image(source: Path) -> bool:
-    """Say whether a path names one image and not a set of them (a folder, a CSV)."""
-    return source.is_file() and source.suffix.lower() != ".csv"
+def _good_images(sources: list[Path]) -> list[Path]:
+    """List good images: files that are named one by one, and those of folders and CSVs as `fit` reads them."""
+    from blemish.datasets import read_good
+
+    def is_image(source: Path) -> bool:
+        return source.is_file() and source.suffix.lower() != ".csv"
+
+    return [path for source in sources for path in ([source] if is_image(source) else read_good(source))]
 
 
 def _require_writable(output: Path) -> None:
@@ -517,6 +649,12 @@ def _print_row(record: dict[str, Any]) -> None:
         _print(f"error      {'':>9}  {record['reason']}")  # it names the file
     else:
         _print(f"{record['verdict']:9}  {record['score']:9.4f}  {record['path']}")
+
+
+def _print_change(change: dict[str, Any]) -> None:
+    told = {"who": "", "why": "", **change}  # which older files do not have
+    moved = f"{told['from']:.4g} -> {told['to']:.4g}"
+    _print(f"{told['when']}  {told['what']:9}  {moved}  {told['who']}  {told['why']}".rstrip())
 
 
 def _print_json(record: dict[str, Any]) -> None:

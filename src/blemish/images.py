@@ -57,11 +57,20 @@ def read_image(path: Path | str) -> FloatArray:
     """
     path = Path(path)
     try:
-        return as_image(_decode(_file_bytes(path)))
+        return decode_image(_file_bytes(path))
     except ImageError as error:
         raise ImageError(f"'{path}': {error}") from error
     except Exception as error:  # damaged or hostile bytes make decoders raise almost anything
         raise ImageError(f"'{path}': damaged, truncated or of a rare kind ({error!r}). {_EXPORT}") from error
+
+
+def decode_image(data: bytes) -> FloatArray:
+    """Read the bytes of an image file like `read_image`.
+
+    Raises:
+        Exception: of any kind, when they are damaged; ImageError where the reason is known.
+    """
+    return as_image(_decode(data))
 
 
 def read_all(paths: Sequence[Path], use: Callable[[int, FloatArray], None] = lambda index, image: None) -> None:

@@ -20,12 +20,13 @@ class Verdict(StrEnum):
     """What is done with a part."""
 
     GOOD = "good"
+    UNSURE = "unsure"  # a person should look; only where the threshold has a lower limit
     DEFECTIVE = "defective"
 
 
 @dataclass(frozen=True)
 class Region:
-    """One connected area of an image whose distance exceeds the threshold; pixels of the image as it was read."""
+    """One connected area of an image whose distance exceeds the limit; pixels of the image as it was read."""
 
     top: int  # first row
     left: int  # first column
@@ -35,6 +36,7 @@ class Region:
     peak: float  # largest distance inside
     mean: float  # mean distance inside
     contour: tuple[tuple[int, int], ...]  # outline as (row, column) pairs
+    area_mm2: float | None = None  # the same area; None where nobody has said how large a pixel is
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,10 @@ class Threshold:
     """The limit on the score, with the promise that comes with it (`detection.decision` makes it)."""
 
     value: float  # an image is defective when its score is above this
-    alpha: float  # accepted false-alarm rate that was asked for, 0 to 1
-    promised_alpha: float  # false-alarm rate that so many images can promise; above alpha when images are too few
+    alpha: float | None  # accepted false-alarm rate that was asked for, 0 to 1; None: the value was set by hand
+    promised_alpha: float  # false-alarm rate that is promised; above alpha when images are too few; 1 is no promise
     n_images: int  # held-out good images the limit was taken from
+    unsure: Threshold | None = None  # the lower limit, for a higher rate: between the two a person should look
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Inspection:
     path: Path | None  # None when the image came as an array
     verdict: Verdict
     score: float  # compared with the threshold; higher = more anomalous
-    threshold: float
+    threshold: float  # an image is defective above it; where there is a lower limit, it may be unsure below
     max_distance: float  # largest distance on the map (the paper's first score)
     mean_distance: float  # mean distance on the map (the paper's second score)
     regions: tuple[Region, ...]  # strongest first; empty when the verdict is good

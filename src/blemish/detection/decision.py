@@ -12,23 +12,41 @@ from blemish.results import Threshold, Verdict
 
 
 def decide(score: float, threshold: Threshold) -> Verdict:
-    """Decide about one image: defective when its score is above the threshold. Every verdict is made here."""
+    """Decide about one image. Every verdict is made here.
+
+    Defective when the score is above the threshold; unsure when it is only above the lower limit, where there is one.
+    """
     # This way round, a score that is not a number stops the part.
-    return Verdict.GOOD if score <= threshold.value else Verdict.DEFECTIVE
+    lower = threshold if threshold.unsure is None else threshold.unsure
+    if score <= lower.value:
+        return Verdict.GOOD
+    return Verdict.UNSURE if score <= threshold.value else Verdict.DEFECTIVE
 
 
-def require_alpha(alpha: float) -> None:
-    """Refuse a false-alarm rate that is none; called before long work as well as where it is used.
+def limit_exceeded(verdict: Verdict, threshold: Threshold) -> float:
+    """Return the limit that an image of this verdict lies above, and its regions with it; infinite for a good one."""
+    if verdict is Verdict.GOOD:
+        return math.inf
+    return threshold.unsure.value if verdict is Verdict.UNSURE and threshold.unsure else threshold.value
+
+
+def require_alpha(alpha: float, unsure: float | None = None) -> None:
+    """Refuse rates that are none; called before long work as well as where they are used.
 
     Raises:
-        SettingError: alpha is not above 0 and below 1.
+        SettingError: alpha is not above 0 and below 1, or unsure not above alpha and below 1.
     """
     if not 0 < alpha < 1:
         raise SettingError(f"alpha is {alpha}; expected a false-alarm rate above 0 and below 1, such as 0.01.")
+    if unsure is not None and not alpha < unsure < 1:
+        raise SettingError(
+            f"unsure is {unsure}; expected a rate above alpha, {alpha:g}, and below 1, such as 0.1: the parts that are "
+            "stopped are among those that are not waved through."
+        )
 
 
-def conformal_threshold(good_scores: Sequence[float], alpha: float) -> Threshold:
-    """Choose the limit that at most a share alpha of good images will exceed.
+def conformal_threshold(good_scores: Sequence[float], alpha: float, unsure: float | None = None) -> Threshold:
+    """Choose the limit that at most a share alpha of good images will exceed, and the lower one for a larger share.
 
     With n held-out good scores and k = ceil((n + 1)(1 - alpha)), the k-th smallest is exceeded by a new good image
     with probability at most alpha, whatever the distribution, as long as held-out and new images are exchangeable
@@ -38,9 +56,10 @@ def conformal_threshold(good_scores: Sequence[float], alpha: float) -> Threshold
     Args:
         good_scores: scores of good images that took no part in training, at least one; order does not matter.
         alpha: accepted false-alarm rate, above 0 and below 1.
+        unsure: share of good images that may be stopped or sent to a person, above alpha; None: no lower limit.
 
     Raises:
-        SettingError: alpha out of range, no scores, or scores that are not finite.
+        SettingError: a rate out of range, no scores, or scores that are not finite.
 
     Source: Vovk, Gammerman, Shafer 2005, split conformal prediction. Departure from Tayeh et al. 2020, who fit an SVM
     on good and defective test images: here nothing defective is needed.
@@ -51,7 +70,7 @@ def conformal_threshold(good_scores: Sequence[float], alpha: float) -> Threshold
         >>> conformal_threshold([0.3, 0.1, 0.2, 0.4], alpha=0.01).promised_alpha
         0.2
     """
-    require_alpha(alpha)
+    require_alpha(alpha, unsure)
     scores = np.sort(np.asarray(good_scores, dtype=np.float64))
     n = len(scores)
     if n == 0 or not np.isfinite(scores).all():
@@ -61,7 +80,51 @@ def conformal_threshold(good_scores: Sequence[float], alpha: float) -> Threshold
     # The rounding guards against (n + 1)(1 - alpha) landing a hair above a whole number.
     k = math.ceil(round((n + 1) * (1 - alpha), 9))
     promised = alpha if k <= n else 1 / (n + 1)
-    return Threshold(value=float(scores[min(k, n) - 1]), alpha=alpha, promised_alpha=promised, n_images=n)
+    return Threshold(
+        value=float(scores[min(k, n) - 1]),
+        alpha=alpha,
+        promised_alpha=promised,
+        n_images=n,
+        unsure=None if unsure is None else conformal_threshold(good_scores, unsure),
+    )
+
+
+def threshold_at(value: float, good_scores: Sequence[float], unsure: float | None = None) -> Threshold:
+    """Take a limit that someone sets by hand, and work out what it promises.
+
+    With m of n held-out good scores above it, it promises what the conformal threshold just below it does: at most
+    (m + 1) / (n + 1) of new good images will exceed it. When all are above, or there are none, that is no promise.
+
+    Args:
+        value: the limit.
+        good_scores: as for `conformal_threshold`, but there may be none.
+        unsure: as for `conformal_threshold`.
+
+    Raises:
+        SettingError: the value is not finite, or below the lower limit; or what `conformal_threshold` refuses.
+
+    Example:
+        >>> threshold_at(0.25, [0.3, 0.1, 0.2, 0.4]).promised_alpha
+        0.6
+    """
+    if not math.isfinite(value):
+        raise SettingError(f"The threshold is {value}; expected a finite number, on the scale of the scores.")
+    if unsure is not None:
+        require_alpha(unsure)
+    lower = None if unsure is None else conformal_threshold(good_scores, unsure)
+    if lower is not None and lower.value > value:
+        raise SettingError(
+            f"The lower limit for unsure {unsure:g} is {lower.value:g}, which is above the threshold, {value:g}. "
+            "Expected a higher threshold, or a larger share of parts to look at."
+        )
+    n_above = sum(score > value for score in good_scores)
+    return Threshold(
+        value=float(value),
+        alpha=None,
+        promised_alpha=(n_above + 1) / (len(good_scores) + 1),
+        n_images=len(good_scores),
+        unsure=lower,
+    )
 
 
 def promise(threshold: Threshold) -> str:
@@ -71,9 +134,20 @@ def promise(threshold: Threshold) -> str:
         >>> promise(conformal_threshold([0.1] * 199, alpha=0.01))
         'At most 1 in 100 good parts will be stopped, judging from 199 held-out good images.'
     """
-    one_in = f"At most 1 in {1 / threshold.promised_alpha:.3g} good parts will be stopped"
-    said = f"{one_in}, judging from {threshold.n_images} held-out good images."
-    if threshold.promised_alpha > threshold.alpha:
-        needed = math.ceil(1 / threshold.alpha) - 1
-        said += f" For the {threshold.alpha:g} that was asked for, at least {needed} held-out images are needed."
+    said = _promise(threshold, "be stopped")
+    if threshold.unsure is not None:
+        said += " " + _promise(threshold.unsure, "be stopped or sent to a person")
+    return said
+
+
+def _promise(limit: Threshold, fate: str) -> str:
+    if limit.promised_alpha == 1:
+        known = f"all {limit.n_images} held-out good images lie above it"
+        found = known if limit.n_images else "the model file has no scores of good images"
+        return f"Nothing is promised about how many good parts will {fate}: {found}."
+    one_in = f"At most 1 in {1 / limit.promised_alpha:.3g} good parts will {fate}"
+    said = f"{one_in}, judging from {limit.n_images} held-out good images."
+    if limit.alpha is not None and limit.promised_alpha > limit.alpha:
+        needed = math.ceil(1 / limit.alpha) - 1
+        said += f" For the {limit.alpha:g} that was asked for, at least {needed} held-out images are needed."
     return said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.datasets import content_hash
-from blemish.detection.decision import conformal_threshold, decide
+from blemish.detection.decision import conformal_threshold, decide, limit_exceeded, require_alpha, threshold_at
+from blemish.detection.drift import image_statistics
+from blemish.detection.history import changed, undone
 from blemish.detection.model_file import HELD_OUT, Description, Model, read_model, write_model
 from blemish.detection.regions import find_regions
 from blemish.detection.runtime import Distances, Runtime
 from blemish.detection.scoring import anomaly_map
-from blemish.errors import DatasetError
+from blemish.detection.zones import from_text, to_text
+from blemish.errors import DatasetError, ImageError, SettingError
 from blemish.images import as_image, read_image
 from blemish.progress import Progress, silent
-from blemish.results import FloatArray, Inspection, Threshold, Verdict
+from blemish.results import FloatArray, Inspection, Threshold
 
 ImageSource = Path | str | NDArray[np.generic]  # a file, or pixels as `images.as_image` takes them
 
@@ -32,23 +34,33 @@ class Detector:
 
     Args:
         model: a model file in memory.
+        mm_per_pixel: side of a pixel of the images on the surface, for areas in square millimetres; None: not known.
 
     Raises:
-        ModelFileError: the graph cannot be loaded.
+        ModelFileError: the graph cannot be loaded. SettingError: mm_per_pixel is not above 0.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, *, mm_per_pixel: float | None = None) -> None:
+        if mm_per_pixel is not None and not 0 < mm_per_pixel < np.inf:
+            raise SettingError(f"Found {mm_per_pixel} mm per pixel; expected more than 0, such as 0.05.")
         self.model = model
+        self.mm_per_pixel = mm_per_pixel
         self._runtime = Runtime(model.graph)
+        ignored = model.description.ignored
+        self._ignored = None if ignored is None else from_text(ignored)
 
     @classmethod
-    def load(cls, path: Path | str) -> Detector:
+    def load(cls, path: Path | str, *, mm_per_pixel: float | None = None) -> Detector:
         """Read a ``.blemish`` file.
 
+        Args:
+            path: of the file.
+            mm_per_pixel: as for `Detector`.
+
         Raises:
-            ModelFileError: there is none, or it is damaged, foreign or too new.
+            ModelFileError: there is none, or it is damaged, foreign or too new. SettingError: as for `Detector`.
         """
-        return cls(read_model(Path(path)))
+        return cls(read_model(Path(path)), mm_per_pixel=mm_per_pixel)
 
     def save(self, path: Path | str) -> None:
         """Write the ``.blemish`` file, at once or not at all.
@@ -81,7 +93,7 @@ class Detector:
         distances = self._measure(pixels)
         verdict = decide(distances.score, self.threshold)
         geometry = self.description.preparation.geometry(*pixels.shape)
-        limit = self.threshold.value if verdict is Verdict.DEFECTIVE else np.inf  # a good image has no defective region
+        limit = limit_exceeded(verdict, self.threshold)
         return Inspection(
             path=Path(image) if isinstance(image, (Path, str)) else None,
             verdict=verdict,
@@ -89,19 +101,32 @@ class Detector:
             threshold=self.threshold.value,
             max_distance=distances.max_distance,
             mean_distance=distances.mean_distance,
-            regions=find_regions(distances.distance_map, limit, geometry, *pixels.shape),
+            regions=find_regions(
+                distances.distance_map, limit, geometry, *pixels.shape, mm_per_pixel=self.mm_per_pixel
+            ),
             height=pixels.shape[0],
             width=pixels.shape[1],
             image=pixels,
             anomaly_map=anomaly_map(distances.distance_map, geometry, *pixels.shape),
         )
 
-    def calibrate(self, good: Sequence[ImageSource], *, alpha: float, progress: Progress = silent) -> Detector:
+    def calibrate(
+        self,
+        good: Sequence[ImageSource],
+        *,
+        alpha: float,
+        unsure: float | None = None,
+        who: str = "",
+        why: str = "",
+        progress: Progress = silent,
+    ) -> Detector:
         """Set the threshold anew from good images that took no part in training.
 
         Args:
             good: held-out good images, at least one; none that the model has learned from. Copies of a file count once.
             alpha: accepted false-alarm rate, above 0 and below 1.
+            unsure: share of good images that may be stopped or sent to a person, above alpha; None: none is sent.
+            who, why: for the model's history; by default the user of this process, without a reason.
             progress: told after each image.
 
         Returns:
@@ -110,28 +135,125 @@ class Detector:
 
         Raises:
             DatasetError: the model has learned from some of the files; on them it scores too well to promise anything.
-            ImageError: an image cannot be used. SettingError: alpha is out of range, or there are no images.
+            ImageError: an image cannot be used. SettingError: a rate is out of range, or there are no images.
         """
-        images = _by_content(good)
+        return self._changed(self._calibrated(_by_content(good), alpha, unsure, progress), "calibrate", who, why)
+
+    def with_zones(
+        self,
+        ignored: NDArray[np.bool_] | None,
+        good: Sequence[ImageSource],
+        *,
+        alpha: float,
+        unsure: float | None = None,
+        who: str = "",
+        why: str = "",
+        progress: Progress = silent,
+    ) -> Detector:
+        """Leave zones of every image out of score, regions and map, and set the threshold anew without them.
+
+        Args:
+            ignored: ``(H, W)`` bool, true where nothing counts, for example from `zones.read_zones`; it is scaled with
+                the image. None: everything counts again.
+            good: good images, as for `calibrate`, but those that the model has learned from are passed over. So the
+                images that `fit` was given will do: among them are the held-out ones.
+            alpha, unsure, who, why, progress: as for `calibrate`.
+
+        Raises:
+            DatasetError: the model has learned from all the images. ModelFileError: an older Blemish made the model,
+                whose graph takes no zones. ImageError, SettingError: as for `calibrate`.
+        """
+        about = self.description
+        unseen = {key: image for key, image in _by_content(good).items() if key not in about.learned}
+        if not unseen:
+            raise DatasetError(
+                f"The model has learned from all of these {len(good)} images. Under other zones the threshold must be "
+                "set anew: expected good images that it has not learned from, such as those that `fit` held out."
+            )
+        zoned = replace(about, ignored=None if ignored is None else to_text(ignored))
+        calibrated = self._with(zoned)._calibrated(unseen, alpha, unsure, progress)
+        return self._changed(calibrated, "zones", who, why)
+
+    def with_alpha(self, alpha: float, *, unsure: float | None = None, who: str = "", why: str = "") -> Detector:
+        """Move the threshold to another false-alarm rate, judging from the good images that it was set by.
+
+        Args:
+            alpha, unsure, who, why: as for `calibrate`.
+
+        Returns:
+            A new detector with the same graph, as from `calibrate`.
+
+        Raises:
+            SettingError: a rate is out of range, or the model file keeps no scores of good images.
+        """
+        threshold = conformal_threshold(self._good_scores(), alpha, unsure)
+        return self._changed(replace(self.description, threshold=threshold), "alpha", who, why)
+
+    def with_threshold(self, value: float, *, unsure: float | None = None, who: str = "", why: str = "") -> Detector:
+        """Set the threshold by hand; what it promises then follows from the good images that it was set by.
+
+        Args:
+            value: an image is defective when its score is above this.
+            unsure, who, why: as for `calibrate`.
+
+        Returns:
+            A new detector with the same graph, as from `calibrate`.
+
+        Raises:
+            SettingError: the value is not finite, or below the lower limit; unsure is out of range, or the model file
+                keeps no scores of good images, which the lower limit comes from.
+        """
+        scores = list(self.description.good_scores.values()) if unsure is None else self._good_scores()
+        threshold = threshold_at(value, scores, unsure)
+        return self._changed(replace(self.description, threshold=threshold), "set", who, why)
+
+    def undo(self, *, who: str = "", why: str = "") -> Detector:
+        """Restore what was before the last change; once more, what was before the change before that.
+
+        Images that `calibrate` has used stay among those that the model has seen.
+
+        Args:
+            who, why: as for `calibrate`.
+
+        Raises:
+            SettingError: there is nothing to undo. ModelFileError: what was before does not fit.
+        """
+        return self._with(undone(self.description, who=who, why=why))
+
+    def _calibrated(
+        self, images: dict[str, ImageSource], alpha: float, unsure: float | None, progress: Progress
+    ) -> Description:
+        require_alpha(alpha, unsure)
         provenance = self._provenance_with(images)
         scores: dict[str, float] = {}
+        seen: list[dict[str, float]] = []
         for key, image in images.items():
-            scores[key] = self._measure(_read(image)).score
+            pixels = _read(image)
+            distances = self._measure(pixels)
+            scores[key] = distances.score
+            seen.append(image_statistics(pixels, distances.mean_distance))
             progress("setting the threshold", len(scores), len(images))
-        threshold = conformal_threshold(list(scores.values()), alpha)
-        change = {
-            "when": datetime.now(UTC).isoformat(timespec="seconds"),
-            "what": "calibrate",
-            "from": self.threshold.value,
-            "to": threshold.value,
-            "alpha": alpha,
-            "n_images": len(scores),
-        }
-        history = [*self.description.history, change]
-        description = replace(
-            self.description, threshold=threshold, good_scores=scores, provenance=provenance, history=history
+        return replace(
+            self.description,
+            threshold=conformal_threshold(list(scores.values()), alpha, unsure),
+            good_scores=scores,
+            good_statistics={name: [each[name] for each in seen] for name in seen[0]},
+            provenance=provenance,
         )
-        return Detector(replace(self.model, description=description))
+
+    def _changed(self, description: Description, what: str, who: str, why: str) -> Detector:
+        return self._with(changed(self.description, description, what, who=who, why=why))
+
+    def _with(self, description: Description) -> Detector:
+        return Detector(replace(self.model, description=description), mm_per_pixel=self.mm_per_pixel)
+
+    def _good_scores(self) -> list[float]:
+        if not self.description.good_scores:
+            raise SettingError(
+                "The model file keeps no scores of good images, for it was made by Blemish 0.1. Expected some, to know "
+                "how many good parts a limit stops: use `calibrate` with good images."
+            )
+        return list(self.description.good_scores.values())
 
     def _provenance_with(self, held_out: dict[str, ImageSource]) -> dict[str, Any]:
         """Note which files set the threshold; refuse those that were learned from."""
@@ -147,7 +269,16 @@ class Detector:
         return {**about.provenance, "images": {**images, about.category: noted}}
 
     def _measure(self, pixels: FloatArray) -> Distances:
-        return self._runtime.run(self.description.preparation.apply(pixels))
+        preparation = self.description.preparation
+        if self._ignored is None:
+            return self._runtime.run(preparation.apply(pixels))
+        counted = preparation.counted(self._ignored, *pixels.shape)
+        if not counted.any():
+            raise ImageError(
+                f"The ignored zones leave nothing of an image of {pixels.shape[0]} x {pixels.shape[1]} pixels; "
+                "expected a larger one, like those the zones were drawn on."
+            )
+        return self._runtime.run(preparation.apply(pixels), counted)
 
 
 def _by_content(images: Sequence[ImageSource]) -> dict[str, ImageSource]:

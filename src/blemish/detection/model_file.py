@@ -17,7 +17,7 @@ import json
 import math
 import zipfile
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.detection.preparation import Preparation
+from blemish.detection.zones import from_text
 from blemish.errors import ModelFileError
 from blemish.images import MAX_PIXELS, write_bytes
 from blemish.results import Threshold
@@ -54,7 +55,9 @@ class Description:
     notes: list[str]  # what was chosen for these images, and why, in sentences for the user
     training: dict[str, Any]  # settings and summary of the training run
     provenance: dict[str, Any]  # {"images": {category: {sha256: role}}, "made": {"when": time, program: version}}
-    history: list[dict[str, Any]]  # what changed the threshold, oldest first
+    history: list[dict[str, Any]]  # changes after the file was made, oldest first; see `history.changed`
+    good_statistics: dict[str, list[float]] = field(default_factory=dict)  # `drift.image_statistics` of these images
+    ignored: str | None = None  # mask of pixels that do not count, as `zones.to_text` writes it; None: all count
 
     @property
     def seen(self) -> frozenset[str]:
@@ -161,17 +164,26 @@ def _read_description(path: Path, data: bytes) -> Description:
             )
         if version < FORMAT:
             values = _from_format_1(values)
-        threshold = Threshold(**_known_fields(Threshold, values["threshold"]))
-        preparation = Preparation(**_known_fields(Preparation, values["preparation"]))
-        known = _known_fields(Description, values)
-        description = Description(**{**known, "threshold": threshold, "preparation": preparation})
-        _check_preparation(preparation)
-        _check_threshold(threshold)
-        _check_records(description)
+        return as_description(values)
     except ModelFileError:
         raise
     except Exception as error:  # whatever foreign values make Python raise
         raise _unusable(path, f"its description does not fit ({type(error).__name__}: {error})") from error
+
+
+def as_description(values: dict[str, Any]) -> Description:
+    """Turn plain data, as `dataclasses.asdict` makes it, into a description, and check all of it.
+
+    Raises:
+        Exception: of any kind, when it does not fit.
+    """
+    threshold = _threshold(values["threshold"])
+    preparation = Preparation(**_known_fields(Preparation, values["preparation"]))
+    known = _known_fields(Description, values)
+    description = Description(**{**known, "threshold": threshold, "preparation": preparation})
+    _check_preparation(preparation)
+    _check_threshold(threshold)
+    _check_records(description)
     return description
 
 
@@ -190,7 +202,18 @@ def _from_format_1(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _known_fields(kind: type[Description | Preparation | Threshold], values: dict[str, Any]) -> dict[str, Any]:
-    return {item.name: values[item.name] for item in fields(kind)}
+    """Take what a kind of record has; what has a default may be missing, for older files do not have it."""
+    return {
+        item.name: values[item.name]
+        for item in fields(kind)
+        if item.name in values or item.default is item.default_factory is MISSING
+    }
+
+
+def _threshold(values: dict[str, Any]) -> Threshold:
+    known = _known_fields(Threshold, values)
+    lower = known.get("unsure")
+    return Threshold(**{**known, "unsure": None if lower is None else _threshold(lower)})
 
 
 def _check_preparation(about: Preparation) -> None:
@@ -212,10 +235,15 @@ def _check_preparation(about: Preparation) -> None:
 
 def _check_threshold(threshold: Threshold) -> None:
     _require(_is_number(threshold.value), "threshold.value is a finite number")
-    for name in ("alpha", "promised_alpha"):
-        alpha = getattr(threshold, name)
-        _require(_is_number(alpha) and 0 < alpha <= 1, f"threshold.{name} is above 0 and at most 1")
+    promised = threshold.promised_alpha
+    _require(_is_number(promised) and 0 < promised <= 1, "threshold.promised_alpha is above 0 and at most 1")
+    asked = promised if threshold.alpha is None else threshold.alpha
+    _require(_is_number(asked) and 0 < asked <= 1, "threshold.alpha is above 0 and at most 1, or null")
     _require(_is_count(threshold.n_images), "threshold.n_images is a whole number, 0 or more")
+    if threshold.unsure is not None:
+        _require(threshold.unsure.unsure is None, "threshold.unsure has no lower limit of its own")
+        _check_threshold(threshold.unsure)
+        _require(threshold.unsure.value <= threshold.value, "threshold.unsure.value <= threshold.value")
 
 
 def _check_records(about: Description) -> None:
@@ -227,10 +255,23 @@ def _check_records(about: Description) -> None:
     )
     scores = about.good_scores
     _require(isinstance(scores, dict) and all(map(_is_number, scores.values())), "good_scores is an object of numbers")
+    kept = about.good_statistics
+    _require(
+        isinstance(kept, dict) and all(isinstance(each, list) and all(map(_is_number, each)) for each in kept.values()),
+        "good_statistics is an object of arrays of numbers",
+    )
+    if about.ignored is not None:
+        from_text(about.ignored)
     _require(isinstance(about.training, dict), "training is an object")
     _require(isinstance(about.provenance["made"], dict), "provenance.made is an object")
     _require(_are_objects(about.provenance["images"].values()), "provenance.images is an object of objects")
-    _require(isinstance(about.history, list) and _are_objects(about.history), "history is an array of objects")
+    _require(isinstance(about.history, list) and all(map(_is_change, about.history)), "history is an array of changes")
+
+
+def _is_change(entry: Any) -> bool:
+    return all(isinstance(entry[name], str) for name in ("when", "what")) and all(
+        _is_number(entry[name]) for name in ("from", "to")
+    )
 
 
 def _are_objects(values: Iterable[Any]) -> bool:

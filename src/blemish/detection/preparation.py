@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blemish.detection.scoring import Geometry
 from blemish.images import prepare, resize
 from blemish.results import FloatArray
 
+_TOUCHED = 1e-3  # share of a prepared pixel that must be ignored: less is rounding
 _LEAST_PX = 32  # no axis is shrunk below this: a smaller image has nothing left to look at
 
 
@@ -74,8 +76,28 @@ class Preparation:
         else:
             stretched = (resize(image, *size) - np.float32(self.black)) / np.float32(self.white - self.black)
             prepared = np.clip(stretched, 0, 1)
-        below, right = -size[0] % self.multiple, -size[1] % self.multiple
+        return self._continued(prepared)
+
+    def _continued(self, prepared: FloatArray) -> FloatArray:
+        below, right = (-side % self.multiple for side in prepared.shape)
         return np.pad(prepared, ((0, below), (0, right)), mode="edge") if below or right else prepared
+
+    def counted(self, ignored: NDArray[np.bool_], height: int, width: int) -> FloatArray:
+        """Say which cells of the distance map of an image count: those that speak for no pixel that is ignored.
+
+        Args:
+            ignored: a mask of any size, which stands for the whole image; see `zones`.
+            height, width: of the image.
+
+        Returns:
+            ``(h, w)`` float32, 1 where a cell counts and 0 where it does not.
+        """
+        touched = self._continued(resize(ignored.astype(np.float32), *self.size(height, width))) > _TOUCHED
+        first = round(self.centre - self.stride / 2)  # prepared pixel where the first cell begins
+        h, w = (int(side - 2 * self.centre) // self.stride + 1 for side in touched.shape)
+        inner = touched[first : first + h * self.stride, first : first + w * self.stride]
+        cells = inner.reshape(h, self.stride, w, self.stride).any(axis=(1, 3))
+        return np.asarray(~cells, dtype=np.float32)
 
     def geometry(self, height: int, width: int) -> Geometry:
         """Say where cells lie on an image of this size."""

@@ -15,7 +15,13 @@ from blemish.results import FloatArray, Region
 
 
 def find_regions(
-    distance_map: FloatArray, limit: float, geometry: Geometry, height: int, width: int
+    distance_map: FloatArray,
+    limit: float,
+    geometry: Geometry,
+    height: int,
+    width: int,
+    *,
+    mm_per_pixel: float | None = None,
 ) -> tuple[Region, ...]:
     """List the areas above a limit, strongest first.
 
@@ -28,9 +34,11 @@ def find_regions(
         limit: a cell belongs to a region when its distance is above this.
         geometry: of the cells on the image.
         height, width: of the image, to which boxes and contours are clipped.
+        mm_per_pixel: side of a pixel of the image on the surface; None: not known.
     """
     above = (distance_map > limit).astype(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
+    cell_px = geometry.stride**2 * geometry.scale_y * geometry.scale_x
     regions = []
     for label in range(1, count):
         left, top, w, h, n_cells = (int(value) for value in stats[label])
@@ -44,10 +52,11 @@ def find_regions(
                 left=min(columns),
                 height=max(rows) - min(rows) + 1,
                 width=max(columns) - min(columns) + 1,
-                area_px=max(1, round(n_cells * geometry.stride**2 * geometry.scale_y * geometry.scale_x)),
+                area_px=max(1, round(n_cells * cell_px)),
                 peak=float(distances.max()),
                 mean=float(distances.mean()),
                 contour=contour,
+                area_mm2=None if mm_per_pixel is None else n_cells * cell_px * mm_per_pixel**2,
             )
         )
     return tuple(sorted(regions, key=lambda region: region.peak, reverse=True))

@@ -74,10 +74,10 @@ class Comparison:
         """Lay out the agreement, the quality where there are labels, and the images that are judged differently."""
         first, second = self.names
         pairs = [image.verdicts for image in self.images]
-        agreement = [(f"{a} by {first}", *(str(pairs.count((a, b))) for b in Verdict)) for a in Verdict]
-        tables = [
-            Table(("", *(f"{b} by {second}" for b in Verdict)), tuple(agreement), caption="How far the verdicts agree.")
-        ]
+        kinds = [kind for kind in Verdict if kind is not Verdict.UNSURE or any(kind in pair for pair in pairs)]
+        agreement = [(f"{a} by {first}", *(str(pairs.count((a, b))) for b in kinds)) for a in kinds]
+        headers: tuple[str, ...] = ("", *(f"{kind} by {second}" for kind in kinds))
+        tables = [Table(headers, tuple(agreement), caption="How far the verdicts agree.")]
         if self.labelled is not None:
             tables.append(self._quality(self.labelled))
         if self.differing:
@@ -86,7 +86,11 @@ class Comparison:
                 for image in self.differing
             ]
             headers = "image", "label", first, second, f"rank by {first}", f"rank by {second}"
-            tables.append(Table(headers, tuple(images), caption="Images that are judged differently; rank 1 is worst."))
+            tables.append(
+                Table(
+                    headers, tuple(images), caption="Images that are judged differently; rank 1 is the most anomalous."
+                )
+            )
         return tables
 
     def _quality(self, results: tuple[LabelledResult, LabelledResult]) -> Table:

@@ -33,6 +33,7 @@ class TypeResult:
     average_precision: float  # against all good test images; guessing gives the share of the defective ones
     missed: int  # images called good at the threshold
     missed_interval: Interval  # of their share
+    unsure: int  # images sent to a person; neither found nor missed
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Evaluation:
     n_copies: int  # unseen images left out because another one has the same content
     false_alarms: int  # good test images called defective
     false_alarm_interval: Interval  # of their share
+    unsure: int  # good test images sent to a person; no false alarms
     f1_max: float  # F1 of the best limit for these very images, of all defect types together: an oracle
     types: tuple[TypeResult, ...]  # one per defect type, then "all"
     pixel_auroc: float | None  # None without masks
@@ -61,17 +63,22 @@ class Evaluation:
 
     def table(self) -> Table:
         """Lay out the results per defect type."""
+        headers = ["defect type", "images", "AUROC (95%)", "average precision", "missed (95%)"]
         rows = [
-            (
+            [
                 result.defect_type,
                 str(result.n_images),
                 f"{result.auroc:.3f} ({result.auroc_interval})",
                 f"{result.average_precision:.3f}",
                 f"{result.missed} ({result.missed_interval.as_percent()})",
-            )
+            ]
             for result in self.types
         ]
-        return Table(("defect type", "images", "AUROC (95%)", "average precision", "missed (95%)"), tuple(rows))
+        if self.threshold.unsure is not None:
+            headers.append("unsure")
+            for row, result in zip(rows, self.types, strict=True):
+                row.append(str(result.unsure))
+        return Table(tuple(headers), tuple(tuple(row) for row in rows))
 
     def sentences(self) -> list[str]:
         """Say the rest in words."""
@@ -86,6 +93,13 @@ class Evaluation:
             said.insert(2, f"{self.n_copies} images were left out, because they are copies of others.")
         if self.n_labelled:
             said.insert(2, f"{self.n_labelled} defective images were left out, because they helped to set the limit.")
+        if self.threshold.unsure is not None:
+            asked = self.unsure + self.types[-1].unsure
+            n_images = self.n_good + self.types[-1].n_images
+            said.append(
+                f"{asked} of {n_images} images ({asked / n_images:.1%}) would be sent to a person: {self.unsure} good, "
+                f"{self.types[-1].unsure} defective. They count neither as false alarms nor as missed."
+            )
         if self.pixel_auroc is not None:
             said.append(f"Pixel-level AUROC {self.pixel_auroc:.3f}, AUPRO {self.aupro:.3f} ({self.n_masks} masks).")
         return said
@@ -129,18 +143,19 @@ def evaluate(detector: Detector, category_dir: Path | str, *, progress: Progress
             pixels.add(found.anomaly_map, found.image < 0)  # no defective pixel
         progress("evaluating", done, len(test))
     scored = tuple(sample for sample, _ in judged)
-    good = [(sample, verdict) for sample, verdict in judged if sample.defect_type == GOOD]
-    false_alarms = sum(verdict is Verdict.DEFECTIVE for _, verdict in good)
+    n_good = _n_good(test)
+    false_alarms = _count(judged, GOOD, Verdict.DEFECTIVE)
     return Evaluation(
         category=test[0].category,
         method=detector.description.method,
         threshold=detector.threshold,
-        n_good=len(good),
+        n_good=n_good,
         n_seen=_n_good(samples) - _n_good(unseen),
         n_labelled=(len(samples) - _n_good(samples)) - (len(unseen) - _n_good(unseen)),
         n_copies=len(unseen) - len(test),
         false_alarms=false_alarms,
-        false_alarm_interval=share_interval(false_alarms, len(good)),
+        false_alarm_interval=share_interval(false_alarms, n_good),
+        unsure=_count(judged, GOOD, Verdict.UNSURE),
         f1_max=f1_max(*_scores(judged, ALL)),
         types=tuple(_type_result(name, auroc, judged) for name, auroc in honest_protocol(scored).items()),
         pixel_auroc=pixels.auroc() if n_masks else None,
@@ -190,8 +205,7 @@ def _without_copies(samples: Sequence[Sample]) -> list[Sample]:
 
 def _type_result(name: str, auroc: float, judged: Sequence[_Judged]) -> TypeResult:
     scores = _scores(judged, name)
-    missed = sum(verdict is Verdict.GOOD for sample, verdict in judged if _is_of(sample, name))
-    n_images = len(scores[1])
+    missed, n_images = _count(judged, name, Verdict.GOOD), len(scores[1])
     return TypeResult(
         name,
         n_images=n_images,
@@ -200,6 +214,7 @@ def _type_result(name: str, auroc: float, judged: Sequence[_Judged]) -> TypeResu
         average_precision=average_precision(*scores),
         missed=missed,
         missed_interval=share_interval(missed, n_images),
+        unsure=_count(judged, name, Verdict.UNSURE),
     )
 
 
@@ -207,6 +222,10 @@ def _scores(judged: Sequence[_Judged], defect_type: str) -> tuple[list[float], l
     """Return the scores of all good images, and those of the images with defects of a type."""
     good = [sample.score for sample, _ in judged if sample.defect_type == GOOD]
     return good, [sample.score for sample, _ in judged if _is_of(sample, defect_type)]
+
+
+def _count(judged: Sequence[_Judged], defect_type: str, verdict: Verdict) -> int:
+    return sum(found is verdict for sample, found in judged if _is_of(sample, defect_type))
 
 
 def _is_of(sample: ScoredSample, defect_type: str) -> bool:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +18,7 @@ import numpy as np
 from sklearn.model_selection import RepeatedStratifiedKFold
 
 from blemish.datasets import GOOD, content_hash
-from blemish.detection.decision import conformal_threshold
+from blemish.detection.decision import conformal_threshold, threshold_at
 from blemish.detection.detector import Detector
 from blemish.detection.model_file import LABELLED
 from blemish.errors import DatasetError, SettingError
@@ -161,20 +160,23 @@ def choose_limit(
     alpha: float,
     cost_ratio: float | None = None,
     defect_rate: float | None = None,
+    who: str = "",
+    why: str = "",
     progress: Progress = silent,
 ) -> tuple[Detector, LimitChoice]:
     """Set the threshold anew from good and defective images.
 
     `Detector.calibrate` sets it from the good images first. Then it moves to the limit of lowest cost, but only where
-    that costs less in cross-validation.
+    that costs less in cross-validation. So an undo brings back the limit from the good images alone.
 
     Args:
         detector: whose threshold is to be set.
-        good: images that the model has not learned from, at least five. Copies count once, of the next too.
+        good: images that the model has not learned from, at least five. Copies count once.
         defective: images, at least five; they may be those of an earlier call, but no others that the model has seen.
         alpha: accepted false-alarm rate of the limit from good images alone, above 0 and below 1.
         cost_ratio: how many false alarms a miss costs, above 0; by default 10.
         defect_rate: share of defective parts in production, above 0 and below 1; by default that of the images.
+        who, why: for the model's history, as for `Detector.calibrate`; by default the costs are the reason.
         progress: told after each image.
 
     Returns:
@@ -192,36 +194,40 @@ def choose_limit(
         ratio=COST_RATIO if cost_ratio is None else cost_ratio,
         defect_rate=share_given if defect_rate is None else defect_rate,
     )
-    calibrated = detector.calibrate(list(goods.values()), alpha=alpha, progress=progress)
+    calibrated = detector.calibrate(list(goods.values()), alpha=alpha, who=who, why=why, progress=progress)
     samples: list[ScoredSample] = []
     for path in (*goods.values(), *defectives.values()):
         samples.append(_scored(detector, path, GOOD if len(samples) < len(goods) else "defective"))
         progress("weighing limits", len(samples), len(goods) + len(defectives))
-    choice = weigh_limits(samples[: len(goods)], samples[len(goods) :], calibrated.threshold, costs)
-    return _with_choice(calibrated, choice, list(defectives)), choice
+    choice = weigh_limits(samples[: len(goods)], samples[len(goods) :], alpha, costs)
+    if choice.rule == CHEAPEST:
+        reason = (
+            why or f"lowest cost: a miss counts {costs.ratio:g}, {costs.defect_rate:.2%} of the parts are defective"
+        )
+        calibrated = calibrated.with_threshold(choice.threshold.value, who=who, why=reason)
+    return _remembering(calibrated, list(defectives)), choice
 
 
 def weigh_limits(
-    good: Sequence[ScoredSample], defective: Sequence[ScoredSample], conformal: Threshold, costs: Costs
+    good: Sequence[ScoredSample], defective: Sequence[ScoredSample], alpha: float, costs: Costs
 ) -> LimitChoice:
     """Choose between the limit from good images alone and that of lowest cost, by cross-validation.
 
     Args:
         good, defective: at least five each.
-        conformal: the limit from these good images.
+        alpha: accepted false-alarm rate of the limit from good images alone, above 0 and below 1.
         costs: of mistakes.
 
     Raises:
-        DatasetError: a score or distance is not finite.
+        DatasetError: a score or distance is not finite. SettingError: alpha is out of range.
     """
     scores = _scores(good), _scores(defective)
-    rules = cross_validate(good, defective, conformal.alpha, costs)
+    rules = cross_validate(good, defective, alpha, costs)
     limits = cost_table(*scores, costs)
-    by_name = {rule.rule: rule for rule in rules}
-    is_worth_it = by_name[CHEAPEST].cost < by_name[CONFORMAL].cost
-    threshold = conformal
-    if is_worth_it:
-        threshold = _promising(_cheapest(limits), len(good), by_name[CHEAPEST].false_alarm_rate)
+    cost = {rule.rule: rule.cost for rule in rules}
+    is_worth_it = cost[CHEAPEST] < cost[CONFORMAL]
+    conformal, cheapest = conformal_threshold(scores[0], alpha), threshold_at(_cheapest(limits).limit, scores[0])
+    threshold = cheapest if is_worth_it else conformal
     return LimitChoice(
         threshold=threshold,
         rule=CHEAPEST if is_worth_it else CONFORMAL,
@@ -331,39 +337,14 @@ def _thinned(limits: Sequence[LimitCost]) -> list[LimitCost]:
     return [limits[index] for index in np.unique(np.linspace(0, len(limits) - 1, _N_ROWS).round().astype(int))]
 
 
-def _promising(row: LimitCost, n_good: int, cross_validated: float) -> Threshold:
-    """Say what a limit promises that was chosen with a look at the good images.
-
-    A new good image is one more beside those above the limit: (false alarms + 1) / (n + 1). As the limit was chosen on
-    the same images, that may flatter it; cross-validation does not.
-    """
-    promised = max((row.false_alarms + 1) / (n_good + 1), cross_validated)
-    return Threshold(value=row.limit, alpha=promised, promised_alpha=promised, n_images=n_good)
-
-
-def _with_choice(calibrated: Detector, choice: LimitChoice, defective: Sequence[str]) -> Detector:
-    """Move the threshold to the chosen limit, and note which defective images helped to choose it."""
-    about = calibrated.description
+def _remembering(detector: Detector, defective: Sequence[str]) -> Detector:
+    """Note which defective images helped to choose the limit, so that `evaluate` will not judge it by them."""
+    about = detector.description
     images = about.provenance["images"]
     noted = {**images[about.category], **dict.fromkeys(defective, LABELLED)}
-    change = {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "what": "calibrate with defective images",
-        "from": about.threshold.value,
-        "to": choice.threshold.value,
-        "alpha": choice.threshold.alpha,
-        "n_images": choice.n_good,
-        "n_defective": choice.n_defective,
-        "cost_ratio": choice.costs.ratio,
-        "defect_rate": choice.costs.defect_rate,
-    }
-    description = replace(
-        about,
-        threshold=choice.threshold,
-        provenance={**about.provenance, "images": {**images, about.category: noted}},
-        history=[*about.history, change],
-    )
-    return Detector(replace(calibrated.model, description=description))
+    provenance = {**about.provenance, "images": {**images, about.category: noted}}
+    description = replace(about, provenance=provenance)
+    return Detector(replace(detector.model, description=description), mm_per_pixel=detector.mm_per_pixel)
 
 
 def _by_content(paths: Sequence[Path]) -> dict[str, Path]:

@@ -23,6 +23,7 @@ from blemish.datasets import content_hash
 from blemish.detection.detector import Detector
 from blemish.detection.model_file import HELD_OUT, LEARNED, Description, Model
 from blemish.detection.preparation import Preparation
+from blemish.detection.zones import to_text
 from blemish.errors import DatasetError
 from blemish.images import read_image
 from blemish.learning.graph import DistanceModel, build_graph, check_graph, mean_of_worst, smooth
@@ -30,7 +31,7 @@ from blemish.learning.nearest import PreparedImages
 from blemish.learning.network import PATCH_SIZE, STRIDE, BoundedNetwork, TripletNetwork, weights_to_arrays
 from blemish.learning.reference import Reference, ToPrototype, embed, mean_embedding, nearest_reference
 from blemish.progress import Progress, silent
-from blemish.results import Threshold
+from blemish.results import FloatArray, Threshold
 
 SMOOTHING: Final = 3  # cells a side over which our distances are averaged: single cells are noise
 N_WORST: Final = 50  # our score is the mean of the worst 50 cells: steadier than the single worst
@@ -101,6 +102,8 @@ def nearest_detector(
     preparation: Preparation,
     notes: Sequence[str],
     alpha: float,
+    unsure: float | None = None,
+    ignored: NDArray[np.bool_] | None = None,
     seed: int,
     making: Making,
     progress: Progress = silent,
@@ -114,7 +117,8 @@ def nearest_detector(
         kind: where embeddings are compared.
         preparation: how images were prepared.
         notes: what was chosen for the images, and why.
-        alpha: accepted false-alarm rate.
+        alpha, unsure: accepted rates, as for `Detector.calibrate`.
+        ignored: where nothing counts, as for `Detector.with_zones`.
         seed: of the draws.
         making: how the network came about.
         progress: told after every image.
@@ -130,7 +134,8 @@ def nearest_detector(
     for done, index in enumerate(chosen, start=1):
         embeddings += embed(network, [prepared.whole(index)])
         progress("making the reference set", done, len(chosen))
-    suspects = find_suspects(embeddings, kind, generator)
+    counted = None if ignored is None else preparation.counted(ignored, *ignored.shape)
+    suspects = find_suspects(embeddings, kind, generator, counted)
     usual = [embedding for index, embedding in enumerate(embeddings) if index not in suspects]
     model = DistanceModel(network, nearest_reference(usual, kind, generator), SMOOTHING, N_WORST).eval()
     said = list(notes)
@@ -141,10 +146,12 @@ def nearest_detector(
             "Look at them: are they really good?"
         )
     preparation = replace(preparation, patch_size=network.view)
-    return build_detector(model, images, preparation, kind, said, alpha, making, progress)
+    return build_detector(model, images, preparation, kind, said, alpha, unsure, making, progress, ignored)
 
 
-def find_suspects(embeddings: Sequence[Tensor], kind: Reference, generator: torch.Generator) -> list[int]:
+def find_suspects(
+    embeddings: Sequence[Tensor], kind: Reference, generator: torch.Generator, counted: FloatArray | None = None
+) -> list[int]:
     """Find images that look unlike the other good ones: a training set is seldom as good as its name.
 
     Each half of the images is compared with a reference set of the other half. An image is suspected when its score is
@@ -154,6 +161,7 @@ def find_suspects(embeddings: Sequence[Tensor], kind: Reference, generator: torc
         embeddings: ``(D, h, w)`` of every image.
         kind: where they are compared.
         generator: of the halves and the candidates.
+        counted: ``(h, w)``, 0 for cells that do not count, else 1; None: all count.
 
     Returns:
         Indices of the suspects, the most unusual first; at most one in twenty.
@@ -168,6 +176,8 @@ def find_suspects(embeddings: Sequence[Tensor], kind: Reference, generator: torc
         reference = nearest_reference([embeddings[index] for index in others], kind, generator)
         for index in judged:
             distances = smooth(reference(embeddings[index][None]), SMOOTHING)  # (1, h, w)
+            if counted is not None:
+                distances = distances * torch.from_numpy(counted)
             scores[index] = mean_of_worst(distances, N_WORST).item()
     return _unusual(scores)[:most]
 
@@ -188,6 +198,7 @@ def prototype_detector(
     kind: Reference,
     side: int,
     alpha: float,
+    unsure: float | None = None,
     making: Making,
     progress: Progress = silent,
 ) -> Detector:
@@ -198,7 +209,7 @@ def prototype_detector(
         images: whose prototype is made, and which set the threshold.
         kind: one prototype per location, or one for all.
         side: pixels a side to which images are scaled.
-        alpha: accepted false-alarm rate.
+        alpha, unsure: accepted rates, as for `Detector.calibrate`.
         making: how the network came about.
         progress: told after every image.
 
@@ -208,7 +219,7 @@ def prototype_detector(
     prototype = mean_embedding(network, images.learned, side, kind, progress)
     preparation = Preparation.of_squares(side, PATCH_SIZE, STRIDE)
     model = DistanceModel(network, ToPrototype(prototype)).eval()
-    return build_detector(model, images, preparation, kind, [], alpha, making, progress)
+    return build_detector(model, images, preparation, kind, [], alpha, unsure, making, progress)
 
 
 def build_detector(
@@ -218,8 +229,10 @@ def build_detector(
     kind: Reference,
     notes: Sequence[str],
     alpha: float,
+    unsure: float | None,
     making: Making,
     progress: Progress = silent,
+    ignored: NDArray[np.bool_] | None = None,
 ) -> Detector:
     """Write the graph of a model, prove it, and set the threshold."""
     graph = build_graph(model)
@@ -236,9 +249,10 @@ def build_detector(
         training=making.training,
         provenance={"images": making.hashes, "made": _made()},
         history=[],
+        ignored=None if ignored is None else to_text(ignored),
     )
     uncalibrated = Detector(Model(description, graph, weights_to_arrays(model.network)))
-    calibrated = uncalibrated.calibrate(images.held_out, alpha=alpha, progress=progress)
+    calibrated = uncalibrated.calibrate(images.held_out, alpha=alpha, unsure=unsure, progress=progress)
     about = calibrated.description
     said = [*about.notes, *_odd_held_out(images.held_out, about.good_scores)]
     return Detector(replace(calibrated.model, description=replace(about, notes=said, history=[])))

@@ -35,6 +35,9 @@ LARGEST: Final = 0.1  # area of the largest, as a share of the image; stains and
 LARGEST_STAIN: Final = 0.3
 VISIBLE: Final = 0.02  # smallest change of brightness that counts as part of a defect: five of 255 grey levels
 NOTICED: Final = 0.05  # and what it must reach somewhere; fainter ones would teach the network to see ghosts
+_MOST_GAIN: Final = 3.0  # by which a softened defect is strengthened; thin lines would vanish otherwise
+_SKIRT: Final = 0.15  # share of its strength that still counts as part of a softened defect
+_GAP: Final = 5  # pixels a side of gaps in its mask that are closed
 _N_ATTEMPTS: Final = 4  # draws before a defect that cannot be seen on this image is replaced by a stain
 
 
@@ -336,6 +339,47 @@ def vary_light(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray,
     return lit, np.zeros(image.shape, dtype=np.bool_)
 
 
+def through_lens(defect: Defect, softness: float) -> Defect:
+    """Make a defect as soft as a lens makes all that it looks at.
+
+    Photographs are often larger than what their lens resolves, and nothing on them has a sharp edge. Drawn defects that
+    are sharper are found by that alone: a network that had learned from edges of up to 1.8 pixels told black cracks of
+    3 pixels from good grain no better than by chance (docs/experiments.md). A defect keeps its strength, up to
+    `_MOST_GAIN` times what the lens would leave of it.
+
+    Args:
+        defect: as sharp as it is drawn.
+        softness: standard deviation of the blur in pixels, 0 or more.
+
+    Returns:
+        A defect of the same contract.
+    """
+
+    def soft(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, Mask]:
+        drawn, mask = defect(image, rng)
+        if softness == 0 or not mask.any():
+            return drawn, mask
+        window = _around(mask, reach=math.ceil(3 * softness))
+        change = drawn[window] - image[window]
+        blurred = _smoothed(change, softness)
+        gain = np.abs(change).max() / max(float(np.abs(blurred).max()), 1e-6)
+        softened = image.copy()
+        softened[window] = np.clip(image[window] + blurred * np.float32(min(gain, _MOST_GAIN)), 0, 1)
+        strength = np.abs(softened - image)
+        if strength.max() < NOTICED:  # fine grain of which nothing is left
+            return drawn, mask
+        changed = strength > max(VISIBLE, _SKIRT * float(strength.max()))
+        closed = cv2.morphologyEx(changed.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((_GAP, _GAP), np.uint8))
+        return softened, closed > 0
+
+    return soft
+
+
+def any_softness(rng: np.random.Generator) -> float:
+    """Draw how soft a lens makes what it looks at, in pixels: a quarter are sharp, the others 0.5 to 4."""
+    return _log_uniform(rng, 0.5, 4) if rng.random() < 0.75 else 0.0
+
+
 def through_one_camera(images: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Look at images through one lens and sensor: all a little out of focus (often), all a little noisy (often).
 
@@ -386,6 +430,13 @@ _Window = tuple[int, int]  # top and left of the area that a defect touches
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
     return math.exp(rng.uniform(math.log(low), math.log(max(high, low))))
+
+
+def _around(mask: Mask, reach: int) -> tuple[slice, slice]:
+    """Return the window around all that is marked, and ``reach`` pixels more on each side."""
+    sides = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    rows, columns = (slice(max(int(side[0]) - reach, 0), int(side[-1]) + reach + 1) for side in sides)
+    return rows, columns
 
 
 def _smoothed(field: FloatArray, sigma: float) -> FloatArray:

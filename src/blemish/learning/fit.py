@@ -8,6 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from blemish.datasets import category_name, read_category, read_good, split_good
 from blemish.detection.decision import require_alpha
 from blemish.detection.detector import Detector
@@ -50,6 +53,8 @@ def fit(
     side: int | None = None,
     epochs: int | None = None,
     alpha: float = DEFAULT_ALPHA,
+    unsure: float | None = None,
+    ignored: NDArray[np.bool_] | None = None,
     seed: int = 0,
     half: bool = False,
     checkpoint_path: Path | None = None,
@@ -69,6 +74,10 @@ def fit(
         side: pixels a side to which images are scaled: 1024 (the default), 512, 256 or 128. Paper's methods only.
         epochs: passes over the images; by default 40. Paper's methods only.
         alpha: accepted false-alarm rate; the threshold is set for it on a fifth of the images, kept out of training.
+        unsure: share of good parts that may be stopped or sent to a person, above alpha; None: none is sent.
+        ignored: ``(H, W)`` bool, true where nothing counts, neither in training nor in inspection, for example from
+            `zones.read_zones`; it is scaled with the images. "nearest" with the reference "location" only: elsewhere a
+            zone is no one place of the surface. `Detector.with_zones` sets zones for any detector, after training.
         seed: of everything random.
         half: learn from a random half of all good images of a category folder (or CSV), as in the paper (sec. III), and
             leave the other half for `evaluate`.
@@ -85,22 +94,26 @@ def fit(
     """
     if method not in METHODS:
         raise SettingError(f"Found method {method!r}; expected one of {', '.join(METHODS)}.")
-    foreign = {"side": side, "epochs": epochs} if method == NEAREST else {"minutes": minutes, "steps": steps}
+    foreign = (
+        {"side": side, "epochs": epochs}
+        if method == NEAREST
+        else {"minutes": minutes, "steps": steps, "ignored": ignored}
+    )
     if given := [name for name, value in foreign.items() if value is not None]:
         raise SettingError(f"Found {' and '.join(given)} with method {method!r}, which does not use it. Leave it out.")
     kind = reference_kind(reference)
-    require_alpha(alpha)
+    require_alpha(alpha, unsure)
     if method == NEAREST:
         duration = _training_time(minutes, steps)
         NearestSettings(aligned=False, seed=seed)  # refuses a wrong seed before the images are read
         images, hashes = _divide(good, category, seed, half, _FEWEST)
-        return _fit_nearest(images, hashes, kind, duration, alpha, seed, checkpoint_path, progress)
+        return _fit_nearest(images, hashes, kind, duration, alpha, unsure, ignored, seed, checkpoint_path, progress)
     sized = 1024 if side is None else side
     scales_for(sized)
     paper = PatchSettings(epochs=40 if epochs is None else epochs, defect=PAPER_METHODS[method], seed=seed)
     images, hashes = _divide(good, category, seed, half, fewest=2)
     return _fit_paper(
-        images, hashes, kind or Reference.LOCATION, method, sized, paper, alpha, checkpoint_path, progress
+        images, hashes, kind or Reference.LOCATION, method, sized, paper, alpha, unsure, checkpoint_path, progress
     )
 
 
@@ -110,6 +123,8 @@ def _fit_nearest(
     kind: Reference | None,
     duration: dict[str, Any],
     alpha: float,
+    unsure: float | None,
+    ignored: NDArray[np.bool_] | None,
     seed: int,
     checkpoint_path: Path | None,
     progress: Progress,
@@ -117,9 +132,15 @@ def _fit_nearest(
     seen = survey(images.learned, progress)
     kind = kind or seen.reference
     preparation = seen.preparation(kind)
+    if ignored is not None and kind is not Reference.LOCATION:
+        raise SettingError(
+            f"{seen.reasons(kind)} Training can ignore zones only where parts lie alike. Expected no zones, or the "
+            "reference 'location': fit without them, and set them afterwards with `blemish zones`."
+        )
+    counted = None if ignored is None else preparation.counted(ignored, *ignored.shape)
     prepared = PreparedImages(images.learned, preparation, progress)
     settings = NearestSettings.of(kind, seen.explained, seed)
-    learner = NearestTriplets(prepared, settings)
+    learner = NearestTriplets(prepared, settings, counted)
     with closing(learner):
         summary = train(learner, **duration, run_id=run_id(hashes), checkpoint_path=checkpoint_path, progress=progress)
     training = {**asdict(settings), **asdict(summary), "bfloat16": learner.bfloat16, "waited_s": learner.waited_s}
@@ -131,6 +152,8 @@ def _fit_nearest(
         preparation=preparation,
         notes=[seen.reasons(kind)],
         alpha=alpha,
+        unsure=unsure,
+        ignored=ignored,
         seed=seed,
         making=Making(NEAREST, training, hashes),
         progress=progress,
@@ -145,6 +168,7 @@ def _fit_paper(
     side: int,
     settings: PatchSettings,
     alpha: float,
+    unsure: float | None,
     checkpoint_path: Path | None,
     progress: Progress,
 ) -> Detector:
@@ -158,7 +182,14 @@ def _fit_paper(
     training = {**asdict(settings), "scales": pyramid.scales, **asdict(summary)}
     making = Making(method, training, hashes)
     return prototype_detector(
-        learner.network, images, kind=kind, side=side, alpha=alpha, making=making, progress=progress
+        learner.network,
+        images,
+        kind=kind,
+        side=side,
+        alpha=alpha,
+        unsure=unsure,
+        making=making,
+        progress=progress,
     )
 
 
@@ -169,6 +200,7 @@ def enroll(
     category: str = "",
     reference: str = _AUTO,
     alpha: float = DEFAULT_ALPHA,
+    unsure: float | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Detector:
@@ -177,7 +209,7 @@ def enroll(
     Args:
         trained: whose network is borrowed.
         good: as for `fit`; at least 2.
-        category, alpha, seed, progress: as for `fit`.
+        category, alpha, unsure, seed, progress: as for `fit`.
         reference: as for `fit`; with a network of the paper's methods "auto" is the kind that ``trained`` uses.
 
     Raises:
@@ -187,7 +219,7 @@ def enroll(
     """
     about = trained.description
     kind = reference_kind(reference)
-    require_alpha(alpha)
+    require_alpha(alpha, unsure)
     seen = about.provenance["images"]
     images = hold_out(_paths(good), category or _category_name(good), seed, about.learned)
     read_all(images.held_out)
@@ -201,10 +233,12 @@ def enroll(
         assert side is not None, "the paper's images are squares"
         kind = kind or Reference(about.reference)
         return prototype_detector(
-            paper_network, images, kind=kind, side=side, alpha=alpha, making=making, progress=progress
+            paper_network, images, kind=kind, side=side, alpha=alpha, unsure=unsure, making=making, progress=progress
         )
     network = bounded_network(trained.model.weights)
-    return enroll_network(network, images, kind, alpha=alpha, seed=seed, making=making, progress=progress)
+    return enroll_network(
+        network, images, kind, alpha=alpha, unsure=unsure, seed=seed, making=making, progress=progress
+    )
 
 
 def enroll_network(
@@ -213,6 +247,7 @@ def enroll_network(
     kind: Reference | None,
     *,
     alpha: float,
+    unsure: float | None = None,
     seed: int,
     making: Making,
     progress: Progress = silent,
@@ -223,7 +258,7 @@ def enroll_network(
         network: trained on whatever it was.
         images: good images of the category.
         kind: where embeddings are compared; None: chosen by a look at the images.
-        alpha, seed, progress: as for `fit`.
+        alpha, unsure, seed, progress: as for `fit`.
         making: how the network came about.
 
     Raises:
@@ -240,6 +275,7 @@ def enroll_network(
         preparation=preparation,
         notes=[seen.reasons(kind)],
         alpha=alpha,
+        unsure=unsure,
         seed=seed,
         making=making,
         progress=progress,

@@ -49,12 +49,16 @@ class DistanceModel(nn.Module):
         super().__init__()
         self.network, self.reference, self.smoothing, self.n_worst = network, reference, smoothing, n_worst
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Map ``(B, 1, H, W)`` to the distance map ``(B, h, w)``, and score, maximum and mean, ``(B,)`` each."""
-        distances = smooth(self.reference(self.network(pixels)), self.smoothing)  # (B, h, w)
+    def forward(self, pixels: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Map ``(B, 1, H, W)`` to the distance map ``(B, h, w)``, and score, maximum and mean, ``(B,)`` each.
+
+        Cells where ``counted``, ``(h, w)`` or ``(1, 1)`` for all, is 0 and not 1, have distance 0 and do not count.
+        """
+        distances = smooth(self.reference(self.network(pixels)), self.smoothing) * counted  # (B, h, w)
+        n_counted = int(counted.expand(distances.shape[1:]).sum())
         largest = distances.amax(dim=(1, 2))
-        score = largest if self.n_worst is None else mean_of_worst(distances, self.n_worst)
-        return distances, score, largest, distances.mean(dim=(1, 2))
+        score = largest if self.n_worst is None else mean_of_worst(distances, self.n_worst, n_counted)
+        return distances, score, largest, distances.sum(dim=(1, 2)) / n_counted
 
 
 def smooth(distances: Tensor, side: int) -> Tensor:
@@ -65,13 +69,15 @@ def smooth(distances: Tensor, side: int) -> Tensor:
     return pooled.squeeze(1)
 
 
-def mean_of_worst(distances: Tensor, n_worst: int) -> Tensor:
+def mean_of_worst(distances: Tensor, n_worst: int, n_counted: int | None = None) -> Tensor:
     """Average the ``n_worst`` largest distances of ``(B, h, w)``, but no more than one in `_WORST_OF`: ``(B,)``.
 
-    A number, not a share: a scratch has so many cells on a small image and on a large one.
+    A number, not a share: a scratch has so many cells on a small image and on a large one. Where only ``n_counted``
+    cells count and the others are 0, the one in so many is of them.
     """
     cells = distances.flatten(1)
-    return cells.topk(max(1, min(n_worst, cells.shape[1] // _WORST_OF)), dim=1).values.mean(dim=1)
+    n_cells = cells.shape[1] if n_counted is None else n_counted
+    return cells.topk(max(1, min(n_worst, n_cells // _WORST_OF)), dim=1).values.mean(dim=1)
 
 
 class _GraphWriter:
@@ -132,22 +138,22 @@ def build_graph(model: DistanceModel) -> bytes:
         model: network, reference set and smoothing.
 
     Returns:
-        A serialised ONNX model. Input ``pixels`` ``(B, 1, H, W)`` float32 in [0, 1]; outputs ``distance_map``
-        ``(B, h, w)``, and ``score``, ``max_distance`` and ``mean_distance``, ``(B,)`` each, float32. B, H and W are
-        free, as far as a reference set per location lets them be.
+        A serialised ONNX model. Inputs ``pixels`` ``(B, 1, H, W)`` float32 in [0, 1], and ``counted`` ``(h, w)`` or
+        ``(1, 1)`` float32, 1 where cells count and 0 where not; outputs ``distance_map`` ``(B, h, w)``, and ``score``,
+        ``max_distance`` and ``mean_distance``, ``(B,)`` each, float32. B, H and W are free, as far as a reference set
+        per location lets them be.
     """
     graph = _GraphWriter()
     writer = _write_bounded if isinstance(model.network, BoundedNetwork) else _write_triplet
     x = writer(graph, model.network)  # type: ignore[arg-type]
-    last = "distance_map" if model.smoothing == 1 else ""
     match model.reference:
         case ToPrototype():
             difference = graph.step("Sub", x, graph.constant(_array(model.reference.prototype)[None]))
-            distances = graph.step("ReduceL2", difference, graph.integers(1), keepdims=0, output=last)
+            distances = graph.step("ReduceL2", difference, graph.integers(1), keepdims=0)
         case ToNearestHere():
-            distances = _write_distance(graph, _write_nearest_here(graph, x, model.reference.medoids), last)
+            distances = _write_distance(graph, _write_nearest_here(graph, x, model.reference.medoids))
         case ToNearest():
-            distances = _write_distance(graph, _write_nearest(graph, x, model.reference.bank), last)
+            distances = _write_distance(graph, _write_nearest(graph, x, model.reference.bank))
         case _:
             raise TypeError(f"no way to write {type(model.reference).__name__} as a graph")
     if model.smoothing > 1:
@@ -160,13 +166,17 @@ def build_graph(model: DistanceModel) -> bytes:
             pads=[reach] * 4,
             count_include_pad=0,
         )
-        distances = graph.step("Squeeze", pooled, channel, output="distance_map")
+        distances = graph.step("Squeeze", pooled, channel)
+    distances = graph.step("Mul", distances, "counted", output="distance_map")
+    everywhere = graph.step("Expand", "counted", graph.step("Shape", distances, start=1))  # (h, w)
+    n_counted = graph.step("ReduceSum", everywhere, keepdims=0)
     largest = graph.step("ReduceMax", distances, graph.integers(1, 2), keepdims=0, output="max_distance")
     if model.n_worst is None:
         graph.step("Identity", largest, output="score")
     else:
-        _write_mean_of_worst(graph, distances, model.n_worst)
-    graph.step("ReduceMean", distances, graph.integers(1, 2), keepdims=0, output="mean_distance")
+        _write_mean_of_worst(graph, distances, model.n_worst, n_counted)
+    total = graph.step("ReduceSum", distances, graph.integers(1, 2), keepdims=0)
+    graph.step("Div", total, n_counted, output="mean_distance")
 
     sides: tuple[int | str, int | str] = ("H", "W")
     if isinstance(model.reference, ToNearestHere):  # another size would be compared with other places
@@ -180,7 +190,7 @@ def build_graph(model: DistanceModel) -> bytes:
         helper.make_graph(
             graph.nodes,
             "blemish",
-            [tensor("pixels", "B", 1, *sides)],
+            [tensor("pixels", "B", 1, *sides), tensor("counted", "h or 1", "w or 1")],
             [
                 tensor("distance_map", "B", "h", "w"),
                 *(tensor(name, "B") for name in ("score", "max_distance", "mean_distance")),
@@ -288,21 +298,20 @@ def _write_nearest_here(graph: _GraphWriter, x: str, medoids: Tensor) -> str:
     return graph.step("Max", *back)
 
 
-def _write_mean_of_worst(graph: _GraphWriter, distances: str, n_worst: int) -> None:
+def _write_mean_of_worst(graph: _GraphWriter, distances: str, n_worst: int, n_counted: str) -> None:
     cells = graph.step("Reshape", distances, graph.integers(0, -1))  # (B, h w)
-    n_cells = graph.step("Shape", cells, start=1)
-    most = graph.step("Div", n_cells, graph.integers(_WORST_OF))
+    most = graph.step("Div", graph.step("Cast", n_counted, to=TensorProto.INT64), graph.integers(_WORST_OF))
     n = graph.step("Max", graph.step("Min", most, graph.integers(n_worst)), graph.integers(1))
     largest = f"largest_{len(graph.nodes)}"
     graph.nodes.append(helper.make_node("TopK", [cells, n], [largest, f"{largest}_at"], axis=1))
     graph.step("ReduceMean", largest, graph.integers(1), keepdims=0, output="score")
 
 
-def _write_distance(graph: _GraphWriter, products: str, output: str) -> str:
+def _write_distance(graph: _GraphWriter, products: str) -> str:
     """Write `reference._distance`."""
     doubled = graph.step("Mul", products, graph.constant(np.float32(-2)))
     square = graph.step("Add", doubled, graph.constant(np.float32(2 * BoundedNetwork.RADIUS**2)))
-    return graph.step("Sqrt", graph.step("Max", square, graph.constant(np.float32(SQUARE_FLOOR))), output=output)
+    return graph.step("Sqrt", graph.step("Max", square, graph.constant(np.float32(SQUARE_FLOOR))))
 
 
 def check_graph(graph: bytes, model: DistanceModel, images: Iterable[FloatArray]) -> float:
@@ -322,25 +331,30 @@ def check_graph(graph: bytes, model: DistanceModel, images: Iterable[FloatArray]
     runtime = Runtime(graph)
     difference, excess = 0.0, 0.0
     for image in images:
-        try:
-            found = runtime.run(image)
-        except ModelFileError as error:  # distances that are not finite
-            raise TrainingError(f"The graph cannot be used: {error}") from error
-        with torch.inference_mode():
-            distance_map, score, maximum, mean = model(torch.from_numpy(image)[None, None])
-        pairs = [
-            (found.distance_map, distance_map[0]),
-            (found.score, score[0]),
-            (found.max_distance, maximum[0]),
-            (found.mean_distance, mean[0]),
-        ]
-        for ours, theirs in pairs:
-            apart = np.abs(np.asarray(ours) - theirs.numpy())
+        pairs = _pairs(runtime, model, image, np.ones((1, 1), dtype=np.float32))
+        below = np.ones_like(pairs[0][0])
+        below[: len(below) // 2] = 0
+        for ours, theirs in [*pairs, *_pairs(runtime, model, image, below)]:
+            apart = np.abs(ours - theirs)
             difference = float(np.maximum(difference, apart.max()))  # unlike max(), keeps a NaN
-            excess = float(np.maximum(excess, (apart / np.maximum(theirs.numpy(), 1)).max()))
+            excess = float(np.maximum(excess, (apart / np.maximum(theirs, 1)).max()))
     if not excess <= TOLERANCE:
         raise TrainingError(
             f"The graph's distances differ from PyTorch's by {difference:.2g}; at most {TOLERANCE:g} (above a distance "
             f"of 1: that share of it) is accepted. Was training stable? Use a smaller learning rate or fewer epochs."
         )
     return difference
+
+
+def _pairs(
+    runtime: Runtime, model: DistanceModel, image: FloatArray, counted: FloatArray
+) -> list[tuple[FloatArray, FloatArray]]:
+    """Return what the graph and PyTorch say of an image: distance map, score, maximum and mean."""
+    try:
+        found = runtime.run(image, counted)
+    except ModelFileError as error:  # distances that are not finite
+        raise TrainingError(f"The graph cannot be used: {error}") from error
+    with torch.inference_mode():
+        theirs = model(torch.from_numpy(image)[None, None], torch.from_numpy(counted))
+    ours = (found.distance_map, found.score, found.max_distance, found.mean_distance)
+    return [(np.asarray(one, np.float32), other[0].numpy()) for one, other in zip(ours, theirs, strict=True)]

@@ -11,10 +11,11 @@ Where images are aligned, "nearest" means nearest at the same location, give or 
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -27,7 +28,15 @@ from torch import Tensor, nn
 from blemish.detection.preparation import Preparation
 from blemish.errors import SettingError
 from blemish.images import read_all
-from blemish.learning.defects import STRUCTURAL, SURFACE, Defect, through_one_camera, vary_light
+from blemish.learning.defects import (
+    STRUCTURAL,
+    SURFACE,
+    Defect,
+    any_softness,
+    through_lens,
+    through_one_camera,
+    vary_light,
+)
 from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
 from blemish.learning.network import NEAR, WIDE, BoundedNetwork, Sight
 from blemish.learning.reference import SHIFT, Reference
@@ -40,6 +49,7 @@ _AHEAD: Final = 3  # batches drawn while the network works on another
 _MOST_ELSEWHERE: Final = 0.6  # of all triplets; the others are needed for drawn defects
 _FAR: Final = 6  # cells that are surely another place
 _BANK: Final = 2048  # embeddings in the reference set of a step where images are not aligned
+_MOST_DRAWS: Final = 100  # of one step, until a defect lies outside of the ignored zones
 _CELLS_AT_ONCE: Final = 4096  # whose distances to the reference set are in memory together
 
 
@@ -140,16 +150,41 @@ class Batch:
     reference: FloatArray  # (R, H, W) float32 in [0, 1], good
     defective: FloatArray  # (N, H, W) float32 in [0, 1], with defects
     defects: NDArray[np.int32]  # (N, H, W): 0 where clean, otherwise a number for every defect of the batch
+    counted: FloatArray | None = None  # (h, w): 1 for cells that are learned from, 0 for ignored ones; None: all are
 
 
-def draw_batch(images: PreparedImages, settings: NearestSettings, step: int) -> Batch:
+def draw_batch(
+    images: PreparedImages, settings: NearestSettings, step: int, counted: FloatArray | None = None
+) -> Batch:
     """Cut the images of a step and give them defects; depends on nothing but its arguments.
 
     Aligned images are cut at one and the same place, others anywhere. All are cut to the largest size that fits into
     each, so that nothing has to be made up beyond an edge. An image is never its own reference: no inspection ever sees
     such a distance.
+
+    Args:
+        images: prepared good images.
+        settings: how a step is made.
+        step: its number.
+        counted: of whole aligned images, see `Batch`; defects are drawn until one can be seen outside of the zones.
+
+    Raises:
+        SettingError: the zones leave so little that no defect falls on it.
     """
     rng = np.random.default_rng([settings.seed, step])
+    for _ in range(_MOST_DRAWS):
+        batch = _cut_and_spoil(images, settings, counted, rng)
+        if _shows_a_defect(batch):
+            return batch
+    raise SettingError(
+        f"In {_MOST_DRAWS} attempts no synthetic defect fell outside of the ignored zones. Expected zones that leave "
+        "more of the image; or fit without them, and set them afterwards with `blemish zones`."
+    )
+
+
+def _cut_and_spoil(
+    images: PreparedImages, settings: NearestSettings, counted: FloatArray | None, rng: np.random.Generator
+) -> Batch:
     n_images = settings.n_reference + settings.n_defective
     order = rng.permutation(len(images))
     first = max(1, min(settings.n_reference, len(images) * settings.n_reference // n_images))  # to be the reference set
@@ -170,7 +205,20 @@ def draw_batch(images: PreparedImages, settings: NearestSettings, step: int) -> 
     # Where places mean nothing, a piece of the surface elsewhere is just more surface.
     structural = settings.structural if settings.aligned else settings.structural / 2
     good, spoiled = crops[: settings.n_reference], crops[settings.n_reference :]
-    return spoil(good, spoiled, settings.most_defects, lambda: _any_defect(structural, rng), rng)
+    batch = spoil(good, spoiled, settings.most_defects, lambda: _any_defect(structural, rng), rng)
+    if counted is None:
+        return batch
+    top, left = corners[0] // stride
+    return replace(batch, counted=counted[top : top + height // stride, left : left + width // stride])
+
+
+def _shows_a_defect(batch: Batch) -> bool:
+    """Say whether a defect lies, in part at least, in cells that are learned from."""
+    if batch.counted is None:
+        return True
+    stride = BoundedNetwork.STRIDE
+    learned = batch.counted.repeat(stride, axis=0).repeat(stride, axis=1)  # (H, W)
+    return bool((batch.defects * learned).any())
 
 
 def spoil(
@@ -180,7 +228,7 @@ def spoil(
     any_defect: Callable[[], Defect],
     rng: np.random.Generator,
 ) -> Batch:
-    """Give good images defects, and look at them and at the reference images through one camera.
+    """Give good images defects, as soft as one lens makes them, and look at all images through one camera.
 
     Args:
         reference: images ``(H, W)`` that stay good.
@@ -190,11 +238,12 @@ def spoil(
         rng: of number, place and shape.
     """
     defective, labels, count = [], [], 0
+    softness = any_softness(rng)
     for image in good:
         label = np.zeros(image.shape, dtype=np.int32)
         for _ in range(rng.integers(1, most_defects + 1)):
             count += 1
-            image, mask = any_defect()(image, rng)
+            image, mask = through_lens(any_defect(), softness)(image, rng)
             label[mask] = count
         defective.append(image)
         labels.append(label)
@@ -287,18 +336,22 @@ class NearestTriplets(DenseTriplets[Batch]):
     Args:
         images: prepared good images; at least two.
         settings: how a step is made.
+        counted: ``(h, w)`` cells of whole images that are learned from, as `Preparation.counted` tells them; aligned
+            images only, for elsewhere a zone means another place in every crop. None: all are.
     """
 
-    def __init__(self, images: PreparedImages, settings: NearestSettings) -> None:
+    def __init__(self, images: PreparedImages, settings: NearestSettings, counted: FloatArray | None = None) -> None:
         drawer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="blemish-defects")
         super().__init__(
             NEAR if settings.aligned else WIDE,
             settings.seed,
             settings.learning_rate,
             settings.weight_decay,
-            DrawnAhead(partial(draw_batch, images, settings), drawer, _AHEAD),
+            DrawnAhead(partial(draw_batch, images, settings, counted=counted), drawer, _AHEAD),
         )
         self.key: dict[str, Any] = {"n_images": len(images), "bfloat16": self.bfloat16, **asdict(settings)}
+        if counted is not None:
+            self.key["counted"] = hashlib.sha256(counted.tobytes()).hexdigest()
         self._settings = settings
 
     def loss(self, step: int, device: torch.device) -> tuple[Tensor, int]:
@@ -307,7 +360,8 @@ class NearestTriplets(DenseTriplets[Batch]):
         embeddings = self._embed([batch], device)  # (R + N, D, h, w)
         reference, images = embeddings[: settings.n_reference], embeddings[settings.n_reference :]
         generator = torch.Generator().manual_seed(int(np.random.default_rng([settings.seed, step, 1]).integers(2**62)))
-        return nearest_normal_loss(reference, images, batch.defects, settings, generator), settings.triplets
+        loss = nearest_normal_loss(reference, images, batch.defects, settings, generator, batch.counted)
+        return loss, settings.triplets
 
 
 def rate(step: int, n_steps: int) -> float:
@@ -324,6 +378,7 @@ def nearest_normal_loss(
     defects: NDArray[np.int32],
     settings: NearestSettings,
     generator: torch.Generator,
+    counted: FloatArray | None = None,
 ) -> Tensor:
     """Ask that clean locations be nearer to a reference set than defective ones, and than places are to other places.
 
@@ -333,12 +388,13 @@ def nearest_normal_loss(
         defects: ``(N, H, W)``: 0 where clean, otherwise a number for every defect.
         settings: how many triplets of which sort.
         generator: of all draws.
+        counted: ``(h, w)`` cells from which locations are drawn, see `Batch`; None: from all.
 
     Returns:
         Scalar in (0, 1), the mean over all triplets.
     """
     device = images.device
-    clean, defective = locations(defects, settings.margin)  # (N, h, w) weights each
+    clean, defective = locations(defects, settings.margin, counted)  # (N, h, w) weights each
     n_elsewhere = round(settings.elsewhere * settings.triplets)
     references = _references(reference, settings.aligned, generator)
     positives = _draw(clean, settings.clean, generator)
@@ -346,7 +402,7 @@ def nearest_normal_loss(
     d_positive = nearest_distance(images, positives.to(device), references)
     d_negative = nearest_distance(images, negatives.to(device), references)
     if n_elsewhere:
-        moved = elsewhere_distance(images, reference, n_elsewhere, generator)
+        moved = elsewhere_distance(images, reference, n_elsewhere, generator, counted)
         d_negative = torch.cat([d_negative, moved])
     # Every negative is paired with a positive, some of them with one of the hardest.
     n_hard = round(settings.hard * settings.triplets)
@@ -357,12 +413,13 @@ def nearest_normal_loss(
     return triplet_softmax_loss(paired.index_select(0, order), d_negative)
 
 
-def locations(defects: NDArray[np.int32], margin: int) -> tuple[Tensor, Tensor]:
+def locations(defects: NDArray[np.int32], margin: int, counted: FloatArray | None = None) -> tuple[Tensor, Tensor]:
     """Tell clean cells from defective ones.
 
     Args:
         defects: ``(N, H, W)``: 0 where clean, otherwise a number for every defect.
         margin: cells around a defect that are neither.
+        counted: ``(h, w)``, 0 for cells that are neither because they are ignored, else 1; None: none is ignored.
 
     Returns:
         Two ``(N, h, w)`` float32 tensors of weights to draw with: 1 for clean cells, 0 for others; and for defective
@@ -371,12 +428,14 @@ def locations(defects: NDArray[np.int32], margin: int) -> tuple[Tensor, Tensor]:
     """
     stride = BoundedNetwork.STRIDE
     labels = nn.functional.max_pool2d(torch.from_numpy(defects).float().unsqueeze(1), stride).squeeze(1).long()
+    near = nn.functional.max_pool2d((labels > 0).float(), 2 * margin + 1, stride=1, padding=margin)  # (N, h, w)
+    learned = torch.ones(labels.shape[1:]) if counted is None else torch.from_numpy(counted)  # (h, w)
+    labels = labels * learned.long()
     n_cells = torch.bincount(labels.flatten())  # of every defect; 0 is none
     defective = torch.where(labels > 0, 1 / n_cells[labels].float(), 0.0)  # (N, h, w)
-    near = nn.functional.max_pool2d((labels > 0).float(), 2 * margin + 1, stride=1, padding=margin)  # (N, h, w)
-    clean = 1 - near
+    clean = (1 - near) * learned
     if not clean.any():  # tiny images full of defects
-        clean = torch.ones_like(clean)
+        clean = torch.ones_like(clean) * learned
     return clean, defective
 
 
@@ -417,7 +476,9 @@ def nearest_distance(images: Tensor, where: Tensor, references: Tensor) -> Tenso
     return euclidean_distance(chosen, flat.index_select(0, candidates.gather(1, nearest[:, None]).squeeze(1)))
 
 
-def elsewhere_distance(images: Tensor, reference: Tensor, n: int, generator: torch.Generator) -> Tensor:
+def elsewhere_distance(
+    images: Tensor, reference: Tensor, n: int, generator: torch.Generator, counted: FloatArray | None = None
+) -> Tensor:
     """Measure how far random locations lie from the reference set at *another* place of aligned images.
 
     These are negatives without a seam: they teach what belongs where, so that a part that is missing, moved or wrong is
@@ -428,6 +489,7 @@ def elsewhere_distance(images: Tensor, reference: Tensor, n: int, generator: tor
         reference: ``(R, D, h, w)`` embeddings.
         n: how many.
         generator: of the draw.
+        counted: ``(h, w)`` cells among which locations are drawn, see `Batch`; None: among all.
 
     Returns:
         ``(n,)`` float32, distance to the nearest of the R embeddings at a place at least `_FAR` cells away.
@@ -439,6 +501,9 @@ def elsewhere_distance(images: Tensor, reference: Tensor, n: int, generator: tor
 
     far_y, far_x = min(_FAR, h // 2), min(_FAR, w // 2)
     image, y, x = draw(N), draw(h), draw(w)
+    if counted is not None:
+        cell = _draw(torch.from_numpy(counted), n, generator)
+        y, x = torch.div(cell, w, rounding_mode="floor"), cell % w
     # One axis moves far, the other freely; an axis of one cell cannot move at all.
     vertical = draw(2).bool() if min(h, w) > 1 else torch.full((n,), h > w)
     dy = torch.where(vertical, far_y + draw(h - 2 * far_y + 1), draw(h))

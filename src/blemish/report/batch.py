@@ -10,6 +10,7 @@ from typing import Any
 
 from blemish.datasets import list_images
 from blemish.detection.detector import Detector
+from blemish.detection.drift import find_drift, image_statistics
 from blemish.errors import BlemishError, DatasetError, OutputError
 from blemish.progress import Progress, silent
 from blemish.report.writer import OVERLAYS, ResultWriter
@@ -21,8 +22,10 @@ class BatchCounts:
     """How a batch went."""
 
     good: int
+    unsure: int  # a person should look
     defective: int
     failed: int  # images that could not be inspected, and sources without any
+    warnings: tuple[str, ...] = ()  # what says that the camera has changed, and not the parts
 
 
 def inspect_batch(
@@ -50,11 +53,13 @@ def inspect_batch(
     name = detector.description.category
     writing = nullcontext() if output is None else ResultWriter(output, model_name=name, threshold=detector.threshold)
     verdicts: list[Verdict | None] = []
+    seen: list[dict[str, float]] = []
     with writing as writer:
         for done, (path, problem) in enumerate(listed, start=1):
             found = problem or _inspect(detector, path, writer)
             if isinstance(found, Inspection):
                 verdicts.append(found.verdict)
+                seen.append(image_statistics(found.image, found.mean_distance))
                 tell(found.to_dict())
             else:
                 verdicts.append(None)
@@ -62,7 +67,16 @@ def inspect_batch(
                     writer.add_failure(path, found)
                 tell({"path": str(path), "verdict": "error", "reason": found})
             progress("inspecting", done, len(listed))
-    return BatchCounts(verdicts.count(Verdict.GOOD), verdicts.count(Verdict.DEFECTIVE), verdicts.count(None))
+        warnings = tuple(drift.sentence() for drift in find_drift(detector.description.good_statistics, seen))
+        if writer is not None:
+            writer.warnings = warnings
+    return BatchCounts(
+        good=verdicts.count(Verdict.GOOD),
+        unsure=verdicts.count(Verdict.UNSURE),
+        defective=verdicts.count(Verdict.DEFECTIVE),
+        failed=verdicts.count(None),
+        warnings=warnings,
+    )
 
 
 def _list(sources: Sequence[Path], output: Path | None) -> list[tuple[Path, str]]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import product
 from pathlib import PurePath
 from urllib.parse import quote
 
@@ -93,6 +95,7 @@ class Batch:
     thumbnails: Mapping[str, Thumbnails]  # by ``Row.overlay``; rows without an entry stand without pictures
     finished: datetime
     complete: bool = True  # False when the run was stopped before its last image
+    warnings: Sequence[str] = ()  # about the batch as a whole
 
 
 @dataclass(frozen=True)
@@ -135,9 +138,10 @@ def render_page(batch: Batch) -> str:
         n_inspected=len(rows),
         n_images=len(rows) + len(batch.failures),
         n_good=sum(row.verdict is Verdict.GOOD for row in rows),
+        n_unsure=sum(row.verdict is Verdict.UNSURE for row in rows),
         n_defective=sum(row.verdict is Verdict.DEFECTIVE for row in rows),
         promise=promise(batch.threshold),
-        histogram=_histogram(np.array([row.score for row in rows]), batch.threshold.value) if rows else None,
+        histogram=_histogram(rows, batch.threshold) if rows else None,
         decimals=_decimals(batch.threshold.value),
         heat_legend=_heat_legend(),
     )
@@ -161,7 +165,8 @@ class _Bar:
     left: float
     width: float
     height: float
-    is_defective: bool  # beyond the threshold
+    bottom: float  # where it stands on a bar of another verdict
+    verdict: Verdict
     title: str
 
 
@@ -169,38 +174,45 @@ class _Bar:
 class _Histogram:
     bars: list[_Bar]
     threshold: float  # percent
+    lower: float | None  # percent; None without a lower limit
     ticks: list[tuple[float, str]]  # percent, label
     n_highest: int  # images in the highest bar
     n_beyond: int  # images in the last bar that lie beyond the end of the axis
 
 
-def _histogram(scores: NDArray[np.float64], threshold: float) -> _Histogram:
+def _histogram(rows: Sequence[Row], threshold: Threshold) -> _Histogram:
     """Count scores in bars of equal width, one of which begins exactly at the threshold."""
-    low, high = _shown_range(scores, threshold)
+    scores, limit = np.array([row.score for row in rows]), threshold.value
+    lower = limit if threshold.unsure is None else threshold.unsure.value
+    low, high = _shown_range(scores, lower, limit)
     width = (high - low) / _BARS
-    n_below, n_above = math.ceil((threshold - low) / width), math.ceil((high - threshold) / width)
-    low, high = threshold - n_below * width, threshold + n_above * width
-    # A score that equals the threshold is good, so a bar includes its upper end.
-    places = np.ceil((scores - threshold) / width).astype(int) - 1 + n_below
-    counts = np.bincount(np.minimum(places, n_below + n_above - 1)).tolist()
-    share = 100 / (n_below + n_above)
-    bars = [
-        _Bar(
-            left=index * share,
-            width=share,
-            height=max(2.0, _PLOT_HEIGHT * n / max(counts)),  # a single image must not vanish
-            is_defective=index >= n_below,
-            title=f"{n:,} from {low + index * width:.4g} to {low + (index + 1) * width:.4g}",
-        )
-        for index, n in enumerate(counts)
-        if n
-    ]
-    return _Histogram(bars, n_below * share, _ticks(low, high), max(counts), int((scores > high).sum()))
+    n_below, n_above = math.ceil((limit - low) / width), math.ceil((high - limit) / width)
+    low, high = limit - n_below * width, limit + n_above * width
+    # A score that equals the threshold is not above it, so a bar includes its upper end.
+    places = np.ceil((scores - limit) / width).astype(int) - 1 + n_below
+    places = np.minimum(places, n_below + n_above - 1)
+    highest, share = int(np.bincount(places).max()), 100 / (n_below + n_above)
+    counts = Counter(zip(places.tolist(), (row.verdict for row in rows), strict=True))
+    bars: list[_Bar] = []
+    for index, verdict in product(range(n_below + n_above), Verdict):
+        if n := counts[index, verdict]:
+            below = bars[-1] if bars and bars[-1].left == index * share else None
+            bar = _Bar(
+                left=index * share,
+                width=share,
+                height=max(2.0, _PLOT_HEIGHT * n / highest),  # a single image must not vanish
+                bottom=below.bottom + below.height if below else 0.0,
+                verdict=verdict,
+                title=f"{n:,} from {low + index * width:.4g} to {low + (index + 1) * width:.4g}",
+            )
+            bars.append(bar)
+    place = None if threshold.unsure is None else 100 * (lower - low) / (high - low)
+    return _Histogram(bars, n_below * share, place, _ticks(low, high), highest, int((scores > high).sum()))
 
 
-def _shown_range(scores: NDArray[np.float64], threshold: float) -> tuple[float, float]:
-    """Choose the ends of the axis: around scores and threshold, but a far outlier must not squeeze all the rest."""
-    low, high = min(float(scores.min()), threshold), max(float(scores.max()), threshold)
+def _shown_range(scores: NDArray[np.float64], lower: float, threshold: float) -> tuple[float, float]:
+    """Choose the ends of the axis: around scores and limits, but a far outlier must not squeeze all the rest."""
+    low, high = min(float(scores.min()), lower), max(float(scores.max()), threshold)
     if threshold > 0:
         high = min(high, _FARTHEST * threshold)
     margin = 0.04 * (high - low) or 0.01 * abs(threshold) or 1.0
@@ -218,7 +230,8 @@ def _ticks(low: float, high: float) -> list[tuple[float, str]]:
 
 
 def _place(region: Region) -> str:
-    return f"{region.width} × {region.height} px at column {region.left}, row {region.top}"
+    area = "" if region.area_mm2 is None else f", {region.area_mm2:.3g} mm²"
+    return f"{region.width} × {region.height} px at column {region.left}, row {region.top}{area}"
 
 
 def _images(n: int) -> str:

@@ -31,8 +31,8 @@ OVERLAYS = "overlays"
 
 COLUMNS = (
     *("path", "verdict", "score", "threshold", "max_distance", "mean_distance", "height", "width", "n_regions"),
-    *("region_top", "region_left", "region_height", "region_width", "region_area_px", "region_peak", "region_mean"),
-    *("overlay", "reason"),
+    *("region_top", "region_left", "region_height", "region_width", "region_area_px", "region_area_mm2"),
+    *("region_peak", "region_mean", "overlay", "reason"),
 )  # of the CSV; ``region_...`` speak of the strongest region, the JSON lines list them all
 
 _ERROR = "error"  # verdict in CSV and JSON lines of an image that could not be read
@@ -66,6 +66,7 @@ class ResultWriter:
         self._folder = folder
         self._model_name = model_name
         self._threshold = threshold
+        self.warnings: tuple[str, ...] = ()  # about the batch as a whole, for the top of the page
         self._rows: list[Row] = []
         self._failures: list[Failure] = []
         self._most_anomalous: list[tuple[float, str, Thumbnails]] = []  # a heap of score, overlay, pictures
@@ -152,6 +153,7 @@ class ResultWriter:
             thumbnails={overlay_path: small for _, overlay_path, small in self._most_anomalous},
             finished=datetime.now().astimezone(),
             complete=complete,
+            warnings=self.warnings,
         )
         write_text(self._folder / REPORT, render_page(batch))
 
