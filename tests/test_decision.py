@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from blemish.detection.decision import conformal_threshold, decide, limit_exceeded, promise, threshold_at
 from blemish.errors import SettingError
@@ -33,6 +34,25 @@ def test_false_alarm_rate_keeps_the_promise(alpha: float) -> None:
     deviation = math.sqrt(alpha * (1 - alpha) * (1 / (n_runs * n_new) + 1 / (n_runs * n_held_out)))
     assert alarms / (n_runs * n_new) <= alpha + 3 * deviation
     assert alarms / (n_runs * n_new) >= alpha - 1 / (n_held_out + 1) - 3 * deviation
+
+
+@pytest.mark.parametrize(
+    ("n_held_out", "alpha"), [(99, 0.01), (19, 0.05), (150, 0.05), (12, 0.01), (5, 0.05), (1, 0.01)]
+)
+def test_realised_false_alarms_lie_in_the_binomial_interval_around_the_promise(n_held_out: int, alpha: float) -> None:
+    """With one new image for each draw of held-out ones, alarms are independent; few images promise more than alpha."""
+    rng = np.random.default_rng(8)
+    n_runs, alarms = 4000, 0
+    for _ in range(n_runs):
+        *held_out, new = rng.lognormal(size=n_held_out + 1)
+        threshold = conformal_threshold(held_out, alpha)
+        alarms += decide(new, threshold) is Verdict.DEFECTIVE
+    # The k-th of n scores is exceeded with a chance of (n + 1 - k) / (n + 1): the promise, down to whole images.
+    n_above = max(1, math.floor(round(alpha * (n_held_out + 1), 9)))
+    exact = n_above / (n_held_out + 1)
+    assert binom.ppf(0.001, n_runs, exact) <= alarms <= binom.ppf(0.999, n_runs, exact)
+    assert exact <= threshold.promised_alpha + 1e-12
+    assert (threshold.promised_alpha > alpha) == (n_held_out < round(1 / alpha) - 1)
 
 
 def test_the_share_of_good_parts_that_a_person_sees_keeps_its_promise() -> None:
