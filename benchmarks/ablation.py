@@ -390,7 +390,7 @@ class RandomTriplets(OurTriplets):
         return triplet_softmax_loss(d_positive, d_negative), n
 
 
-def erasing_only(structural: float, rng: np.random.Generator) -> Defect:
+def erasing_only(physical: float, others: Sequence[Defect], rng: np.random.Generator) -> Defect:
     """Stand in for the draw of a defect."""
     return erased_area
 
@@ -400,12 +400,19 @@ def no_camera(images: FloatArray, rng: np.random.Generator) -> FloatArray:
     return images
 
 
-def locations_by_area(defects: NDArray[np.int32], margin: int) -> tuple[Tensor, Tensor]:
+def sharp(rng: np.random.Generator) -> float:
+    """Stand in for the lens."""
+    return 0.0
+
+
+def locations_by_area(
+    defects: NDArray[np.int32], margin: int, counted: FloatArray | None = None
+) -> tuple[Tensor, Tensor]:
     """Stand in for `nearest.locations`: a cell is defective when half of it is, and all such cells weigh the same.
 
     What is clean stays as it is, so that no defect is taught to be good.
     """
-    clean, defective = locations(defects, margin)
+    clean, defective = locations(defects, margin, counted)
     covered = (torch.from_numpy(defects) > 0).float().unsqueeze(1)
     half = (nn.functional.avg_pool2d(covered, BoundedNetwork.STRIDE).squeeze(1) >= 0.5).float()
     return clean, half if half.any() else (defective > 0).float()
@@ -436,6 +443,8 @@ class OurLearning:
     hard: bool = True
     elsewhere: bool = True
     camera: bool = True
+    lens: bool = True
+    physical: bool = True
     levels: bool = True
 
     def kind(self, seen: Survey) -> Reference:
@@ -447,6 +456,7 @@ class OurLearning:
         ours = NearestSettings.of(self.kind(seen), seen.explained, seed)
         return replace(
             ours,
+            physical=ours.physical if self.physical else 0.0,
             structural=ours.structural if self.structural else 0.0,
             hard=ours.hard if self.hard else 0.0,
             elsewhere=ours.elsewhere if self.elsewhere else 0.0,
@@ -455,9 +465,10 @@ class OurLearning:
     def functions(self) -> dict[str, Callable[..., Any]]:
         """List what stands in for functions of `blemish.learning.nearest`."""
         stand_ins: dict[str, tuple[bool, Callable[..., Any]]] = {
-            "_any_defect": (self.surface, erasing_only),
+            "any_defect": (self.surface, erasing_only),
             "locations": (self.per_defect, locations_by_area),
             "through_one_camera": (self.camera, no_camera),
+            "any_softness": (self.lens, sharp),
         }
         return {name: function for name, (is_ours, function) in stand_ins.items() if not is_ours}
 
@@ -467,7 +478,7 @@ def taught_by_us(
 ) -> tuple[BoundedNetwork, TrainingSummary]:
     """Teach a network of half 2, once for all variants that come to the same on these images."""
     # What the settings hold already is left out of the key: some ingredients mean nothing where parts are not aligned.
-    effective = replace(learning, same_place=True, structural=True, hard=True, elsewhere=True)
+    effective = replace(learning, same_place=True, physical=True, structural=True, hard=True, elsewhere=True)
     return _taught_by_us(effective, learning.settings(images.seen, seed), images, steps)
 
 
@@ -645,7 +656,9 @@ _STEPS: Final = (  # name, why, field of `OurLearning`
     ),
     ("hard clean locations", "an image is judged by its worst locations", "hard"),
     ("elsewhere", "negatives without a seam, on aligned parts", "elsewhere"),
-    ("one camera", "drawn defects are no sharper than photographs", "camera"),
+    ("one camera", "drawn defects are no sharper and no cleaner than photographs", "camera"),
+    ("any lens", "drawn defects are as soft as photographs that are larger than what their lens resolves", "lens"),
+    ("physical defects", "defects drawn as they come about, beside those that are pasted", "physical"),
     ("three levels where parts are not aligned", "fine and coarse defects on one map", "levels"),
 )
 
@@ -664,6 +677,8 @@ OURS: Final[tuple[OurVariant, ...]] = (
     *on_the_way(),
     OurVariant("without elsewhere", "ours less one", OurLearning(elsewhere=False)),
     OurVariant("without camera", "ours less one", OurLearning(camera=False)),
+    OurVariant("without lens", "ours less one", OurLearning(lens=False)),
+    OurVariant("without physical defects", "ours less one", OurLearning(physical=False)),
     OurVariant("without hard", "ours less one", OurLearning(hard=False)),
     OurVariant("without levels", "ours less one", OurLearning(levels=False)),
     OurVariant("single maximum", "ours less the mean of the worst", n_worst=None),

@@ -82,7 +82,7 @@ def carry_out(wanted: Run, found: dict[str, Path], models: Path | None) -> Run:
     if "network" in wanted:
         assert models is not None, "--enroll needs --models"
         trained = blemish.Detector.load(models / f"{wanted['network']}-{wanted['seed']}.blemish")
-        detector = blemish.enroll(trained, some_good(folder, wanted), alpha=0.05, seed=wanted["seed"])
+        detector = blemish.enroll(some_good(folder, wanted), network=trained, alpha=0.05, seed=wanted["seed"])
     else:
         duration = {"minutes": wanted["minutes"]} if wanted["method"] == "nearest" else {}
         detector = blemish.fit(

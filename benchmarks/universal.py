@@ -31,6 +31,7 @@ from accuracy import commit, some_good, summary
 from blemish.datasets import find_categories
 from blemish.images import write_bytes
 from blemish.learning.assembly import N_WORST, SMOOTHING, Making, hold_out, provenance
+from blemish.learning.defects import any_defect
 from blemish.learning.fit import NEAREST, enroll_network
 from blemish.learning.graph import DistanceModel
 from blemish.learning.nearest import spoil
@@ -38,9 +39,9 @@ from blemish.learning.network import BoundedNetwork, bounded_network, weights_to
 from blemish.learning.reference import Reference, embed, nearest_reference
 from blemish.learning.training import DEFAULT_MINUTES, train
 from blemish.learning.universal import (
+    PASTED,
     UniversalSettings,
     UniversalTriplets,
-    any_defect,
     draw_kind,
     draw_stock,
     drawers,
@@ -90,7 +91,8 @@ def teach(options: argparse.Namespace) -> None:
             checkpoint_path=options.output.with_suffix(".checkpoint"),
             progress=tell,
         )
-    about = {**asdict(settings), **asdict(done), "waited_s": learner.waited_s, "commit": commit()}
+    command = f"python benchmarks/universal.py train -o universal.npz --steps {done.steps} --seed {options.seed}"
+    about = {**asdict(settings), **asdict(done), "waited_s": learner.waited_s, "command": command, "commit": commit()}
     buffer = io.BytesIO()
     np.savez(buffer, about=np.array(json.dumps(about)), **weights_to_arrays(learner.network))  # type: ignore[arg-type]
     write_bytes(options.output, buffer.getvalue())
@@ -119,7 +121,7 @@ def validate(options: argparse.Namespace) -> None:
         rng = np.random.default_rng([settings.seed, kind, 1])
         pictures = list(draw_kind(settings, kind) / np.float32(255))
         good, spoiled = pictures[:-N_JUDGED], pictures[-N_JUDGED:]
-        batch = spoil(good, spoiled, 1, partial(any_defect, settings.physical, rng), rng)
+        batch = spoil(good, spoiled, 1, partial(any_defect, settings.physical, PASTED, rng), rng)
         reference = embed(network, batch.reference[:N_REFERENCE])
         bank = nearest_reference(reference, Reference.CATEGORY, torch.Generator().manual_seed(kind))
         model = DistanceModel(network, bank, SMOOTHING, N_WORST).eval()

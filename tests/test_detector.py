@@ -126,7 +126,7 @@ def test_half_leaves_the_other_half_alone(category_dir: Path, shortest: dict[str
 
 
 def test_enroll_keeps_the_network_and_makes_a_new_reference_set(either: Detector, category_dir: Path) -> None:
-    enrolled = enroll(either, images_of(category_dir, "good"), category="other", reference="location")
+    enrolled = enroll(images_of(category_dir, "good"), network=either, category="other", reference="location")
     assert all((enrolled.model.weights[name] == w).all() for name, w in either.model.weights.items())
     assert enrolled.model.graph != either.model.graph
     assert enrolled.description.category == "other"
@@ -137,16 +137,18 @@ def test_enroll_keeps_the_network_and_makes_a_new_reference_set(either: Detector
 def test_enroll_compares_as_the_papers_network_did_or_as_the_images_ask_for(
     either: Detector, category_dir: Path
 ) -> None:
-    assert enroll(either, images_of(category_dir, "good"), category="other").description.reference == "category"
+    assert enroll(images_of(category_dir, "good"), network=either, category="other").description.reference == "category"
 
 
 def test_enroll_sets_the_threshold_on_images_the_network_has_not_learned_from(
     either: Detector, category_dir: Path
 ) -> None:
-    again = enroll(either, category_dir, reference="location")  # the same images, as one would to try the other kind
+    again = enroll(
+        category_dir, network=either, reference="location"
+    )  # the same images, as one would to try the other kind
     assert again.threshold.n_images == 3
     with pytest.raises(DatasetError, match="learned from"):
-        enroll(either, learned_by(either, category_dir))
+        enroll(learned_by(either, category_dir), network=either)
 
 
 def learned_by(detector: Detector, category_dir: Path) -> list[Path]:

@@ -134,6 +134,13 @@ def batch(scenes: PreparedImages, settings: NearestSettings) -> Batch:
     return draw_batch(scenes, settings, step=3)
 
 
+@pytest.fixture
+def in_focus(scenes: PreparedImages, settings: NearestSettings, monkeypatch: pytest.MonkeyPatch) -> Batch:
+    """A batch before the camera, which blurs good and defective images alike."""
+    monkeypatch.setattr(nearest, "through_one_camera", lambda images, rng: images)
+    return draw_batch(scenes, settings, step=3)
+
+
 class TestBatch:
     def test_depends_on_nothing_but_its_arguments(
         self, batch: Batch, scenes: PreparedImages, settings: NearestSettings
@@ -162,12 +169,12 @@ class TestBatch:
             assert pixels.min() >= 0
             assert pixels.max() <= 1
 
-    def test_reference_images_are_good(self, batch: Batch) -> None:
-        for crop in batch.reference:
+    def test_reference_images_are_good(self, in_focus: Batch) -> None:
+        for crop in in_focus.reference:
             assert unlike_scene(crop, np.ones(crop.shape, dtype=np.bool_)) < VISIBLE
 
-    def test_other_images_are_good_outside_their_defects(self, batch: Batch) -> None:
-        for crop, label in zip(batch.defective, batch.defects, strict=True):
+    def test_other_images_are_good_outside_their_defects(self, in_focus: Batch) -> None:
+        for crop, label in zip(in_focus.defective, in_focus.defects, strict=True):
             assert unlike_scene(crop, label == 0) < VISIBLE
 
     def test_other_images_are_not_good_under_their_defects(self, batch: Batch) -> None:

@@ -143,6 +143,9 @@ def fit(
             "--half", help="Learn from a random half of a category's good images; evaluate judges on the rest."
         ),
     ] = False,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Begin with random weights, not with the universal network.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Learn from good images of one category and write a .blemish file.
@@ -169,6 +172,7 @@ def fit(
             ignored=ignored,
             seed=seed,
             half=half,
+            from_scratch=from_scratch,
             checkpoint_path=checkpoint,
             progress=progress,
         )
@@ -189,7 +193,10 @@ def fit(
 def enroll(
     good_dir: GoodDir,
     output: Annotated[Path, typer.Option("--output", "-o", help="The .blemish file to write.")],
-    network: Annotated[Path, typer.Option("--network", help="A .blemish file whose trained network is used.")],
+    network: Annotated[
+        Path | None,
+        typer.Option("--network", help="A .blemish file whose network is used, not the universal one of Blemish."),
+    ] = None,
     reference: Annotated[
         _Reference, typer.Option(help="As for fit. auto, for a network of the paper's methods: the kind it has now.")
     ] = _Reference.AUTO,
@@ -198,13 +205,13 @@ def enroll(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Make a .blemish file for a new category with the network of another one, without training."""
+    """Make a .blemish file for a new category in seconds, with a network that is trained already."""
     _require_writable(output)
-    trained = blemish.Detector.load(network)
+    trained = None if network is None else blemish.Detector.load(network)
     with _progress() as progress:
         detector = blemish.enroll(
-            trained,
             good_dir,
+            network=trained,
             reference=reference.value,
             alpha=alpha,
             unsure=unsure,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from blemish.datasets import read_good
 from blemish.images import read_image
-from blemish.learning.defects import STRUCTURAL, SURFACE, Defect, vary_light
+from blemish.learning.defects import PHYSICAL, STRUCTURAL, SURFACE, vary_light
 from blemish.learning.nearest import NearestSettings
 from blemish.learning.survey import survey
 from blemish.progress import Progress, silent
@@ -45,17 +45,16 @@ def contact_sheet(good: Path | str, *, seed: int = 0, progress: Progress = silen
     rng = np.random.default_rng(seed)
     chosen = [paths[index] for index in rng.choice(len(paths), _PER_DEFECT, replace=len(paths) < _PER_DEFECT)]
     crops = [_crop(preparation.apply(read_image(path)), rng) for path in chosen]
-    kinds: tuple[Defect, ...] = (*STRUCTURAL, *SURFACE, vary_light)
+    pasted = {kind.__name__: kind for kind in (*STRUCTURAL, *SURFACE)}
+    kinds = [*pasted.items(), *PHYSICAL.items(), ("no defect:\nvary light", vary_light)]
     figure = Figure(figsize=(_CELL_IN * (_PER_DEFECT + 0.9), _CELL_IN * len(kinds)), dpi=100)
     axes = figure.subplots(len(kinds), _PER_DEFECT, squeeze=False)
-    for row, kind in zip(axes, kinds, strict=True):
+    for row, (name, kind) in zip(axes, kinds, strict=True):
         for place, crop in zip(row, crops, strict=True):
             place.imshow(_outlined(*kind(crop, rng)))
             place.set_xticks([])
             place.set_yticks([])
-        name = kind.__name__.replace("_", " ")
-        row[0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=6)
-    row[0].set_ylabel("no defect:\nvary light", rotation=0, ha="right", va="center", labelpad=6)
+        row[0].set_ylabel(name.replace("_", " "), rotation=0, ha="right", va="center", labelpad=6)
     figure.subplots_adjust(
         left=0.9 / (_PER_DEFECT + 0.9), right=0.995, top=0.998, bottom=0.002, wspace=0.03, hspace=0.03
     )

@@ -11,13 +11,14 @@ All work inside a small window around the defect, so that a defect costs well un
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.drawing import FLAWS
 from blemish.results import FloatArray
 
 Mask = NDArray[np.bool_]
@@ -419,9 +420,25 @@ SURFACE: Final[tuple[Defect, ...]] = (
     blur,
 )
 
+# Defects drawn as they come about, with the laws of light and matter: nothing of them is pasted.
+PHYSICAL: Final[dict[str, Defect]] = FLAWS
+
 DEFECTS: Final[dict[str, Defect]] = {
     defect.__name__: defect for defect in (random_erasing, gaussian_noise, *STRUCTURAL, *SURFACE)
 }
+
+
+def any_defect(physical: float, others: Sequence[Defect], rng: np.random.Generator) -> Defect:
+    """Draw what kind of defect comes next.
+
+    Args:
+        physical: share of those in `PHYSICAL`.
+        others: what the rest is drawn from.
+        rng: of the draw.
+    """
+    family = [*PHYSICAL.values()] if rng.random() < physical else others
+    return family[int(rng.integers(len(family)))]
+
 
 # Drawing tools --------------------------------------------------------------------------------------------------------
 

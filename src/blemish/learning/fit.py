@@ -1,4 +1,4 @@
-"""From good images to a Detector: `fit` trains a network for one category, `enroll` borrows one that is trained."""
+"""From good images to a Detector: `fit` trains a network for one category, `enroll` takes one that is trained."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from blemish.learning.assembly import (
 )
 from blemish.learning.nearest import NearestSettings, NearestTriplets, PreparedImages
 from blemish.learning.network import BoundedNetwork, bounded_network, triplet_network
+from blemish.learning.pretrained import Pretrained, universal_network
 from blemish.learning.reference import Reference
 from blemish.learning.survey import survey
 from blemish.learning.training import DEFAULT_MINUTES, train
@@ -57,6 +58,7 @@ def fit(
     ignored: NDArray[np.bool_] | None = None,
     seed: int = 0,
     half: bool = False,
+    from_scratch: bool = False,
     checkpoint_path: Path | None = None,
     progress: Progress = silent,
 ) -> Detector:
@@ -81,6 +83,8 @@ def fit(
         seed: of everything random.
         half: learn from a random half of all good images of a category folder (or CSV), as in the paper (sec. III), and
             leave the other half for `evaluate`.
+        from_scratch: begin with random weights and not with the universal network that comes with Blemish. "nearest"
+            only; the paper's methods always do.
         checkpoint_path: where an unfinished run is kept and taken up again; None: nowhere.
         progress: told after every step.
 
@@ -97,7 +101,7 @@ def fit(
     foreign = (
         {"side": side, "epochs": epochs}
         if method == NEAREST
-        else {"minutes": minutes, "steps": steps, "ignored": ignored}
+        else {"minutes": minutes, "steps": steps, "ignored": ignored, "from_scratch": from_scratch or None}
     )
     if given := [name for name, value in foreign.items() if value is not None]:
         raise SettingError(f"Found {' and '.join(given)} with method {method!r}, which does not use it. Leave it out.")
@@ -107,7 +111,10 @@ def fit(
         duration = _training_time(minutes, steps)
         NearestSettings(aligned=False, seed=seed)  # refuses a wrong seed before the images are read
         images, hashes = _divide(good, category, seed, half, _FEWEST)
-        return _fit_nearest(images, hashes, kind, duration, alpha, unsure, ignored, seed, checkpoint_path, progress)
+        start = None if from_scratch else universal_network()
+        return _fit_nearest(
+            images, hashes, kind, start, duration, alpha, unsure, ignored, seed, checkpoint_path, progress
+        )
     sized = 1024 if side is None else side
     scales_for(sized)
     paper = PatchSettings(epochs=40 if epochs is None else epochs, defect=PAPER_METHODS[method], seed=seed)
@@ -121,6 +128,7 @@ def _fit_nearest(
     images: GoodImages,
     hashes: dict[str, dict[str, str]],
     kind: Reference | None,
+    start: Pretrained | None,
     duration: dict[str, Any],
     alpha: float,
     unsure: float | None,
@@ -140,10 +148,16 @@ def _fit_nearest(
     counted = None if ignored is None else preparation.counted(ignored, *ignored.shape)
     prepared = PreparedImages(images.learned, preparation, progress)
     settings = NearestSettings.of(kind, seen.explained, seed)
-    learner = NearestTriplets(prepared, settings, counted)
+    learner = NearestTriplets(prepared, settings, start, counted)
     with closing(learner):
         summary = train(learner, **duration, run_id=run_id(hashes), checkpoint_path=checkpoint_path, progress=progress)
-    training = {**asdict(settings), **asdict(summary), "bfloat16": learner.bfloat16, "waited_s": learner.waited_s}
+    training = {
+        **asdict(settings),
+        **asdict(summary),
+        "bfloat16": learner.bfloat16,
+        "waited_s": learner.waited_s,
+        "start": start.about if start else None,
+    }
     return nearest_detector(
         learner.network,
         prepared,
@@ -194,9 +208,9 @@ def _fit_paper(
 
 
 def enroll(
-    trained: Detector,
     good: Path | str | Sequence[Path],
     *,
+    network: Detector | None = None,
     category: str = "",
     reference: str = _AUTO,
     alpha: float = DEFAULT_ALPHA,
@@ -204,22 +218,36 @@ def enroll(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Detector:
-    """Make a detector for a new category with the network of another one, without training.
+    """Make a detector for a new category without training: good images only make its reference set and threshold.
 
     Args:
-        trained: whose network is borrowed.
-        good: as for `fit`; at least 2.
+        good: as for `fit`; at least 2, and 5 to 50 are useful.
+        network: whose network is borrowed; None: the universal network that comes with Blemish.
         category, alpha, unsure, seed, progress: as for `fit`.
-        reference: as for `fit`; with a network of the paper's methods "auto" is the kind that ``trained`` uses.
+        reference: as for `fit`; with a network of the paper's methods "auto" is the kind that it uses already.
 
     Raises:
         DatasetError, ImageError, SettingError: as for `fit`. ModelFileError: the stored weights do not fit.
 
     Source: Tayeh et al. 2020, sec. III and IV-E: unknown categories only get a prototype.
     """
-    about = trained.description
     kind = reference_kind(reference)
     require_alpha(alpha, unsure)
+    if network is None:
+        pretrained = universal_network()
+        images = hold_out(_paths(good), category or _category_name(good), seed)
+        making = Making(NEAREST, {"start": pretrained.about}, provenance([images]))
+        return enroll_network(
+            pretrained.network,
+            images,
+            kind,
+            alpha=alpha,
+            unsure=unsure,
+            seed=seed,
+            making=making,
+            progress=progress,
+        )
+    about = network.description
     seen = about.provenance["images"]
     images = hold_out(_paths(good), category or _category_name(good), seed, about.learned)
     read_all(images.held_out)
@@ -228,16 +256,28 @@ def enroll(
     hashes = {**seen, images.category: {**ours, **provenance([images])[images.category], **still_learned}}
     making = Making(about.method, about.training, hashes)
     if about.method != NEAREST:
-        paper_network = triplet_network(trained.model.weights)
         side = about.preparation.height
         assert side is not None, "the paper's images are squares"
         kind = kind or Reference(about.reference)
         return prototype_detector(
-            paper_network, images, kind=kind, side=side, alpha=alpha, unsure=unsure, making=making, progress=progress
+            triplet_network(network.model.weights),
+            images,
+            kind=kind,
+            side=side,
+            alpha=alpha,
+            unsure=unsure,
+            making=making,
+            progress=progress,
         )
-    network = bounded_network(trained.model.weights)
     return enroll_network(
-        network, images, kind, alpha=alpha, unsure=unsure, seed=seed, making=making, progress=progress
+        bounded_network(network.model.weights),
+        images,
+        kind,
+        alpha=alpha,
+        unsure=unsure,
+        seed=seed,
+        making=making,
+        progress=progress,
     )
 
 
@@ -331,7 +371,7 @@ def _divide(
     if n_found < fewest:
         raise DatasetError(
             f"Found {n_found} different good images; training needs at least {fewest}, and some 50 or more make a "
-            "useful detector. With fewer, `enroll` makes one with the network of another category."
+            "useful detector. With fewer, `enroll` makes one without training."
         )
     read_all(images.held_out)  # to fail now, not after training; those to learn from are read before training anyway
     return images, provenance([images])

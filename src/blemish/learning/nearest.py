@@ -32,13 +32,15 @@ from blemish.learning.defects import (
     STRUCTURAL,
     SURFACE,
     Defect,
+    any_defect,
     any_softness,
     through_lens,
     through_one_camera,
     vary_light,
 )
 from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
-from blemish.learning.network import NEAR, WIDE, BoundedNetwork, Sight
+from blemish.learning.network import NEAR, WIDE, BoundedNetwork
+from blemish.learning.pretrained import Pretrained
 from blemish.learning.reference import SHIFT, Reference
 from blemish.learning.training import FIRST_PART
 from blemish.learning.triplets import LEVELS, temporary_file
@@ -66,7 +68,8 @@ class NearestSettings:
     n_reference: int = 5  # good images in the reference set of a step
     n_defective: int = 8  # images with synthetic defects
     most_defects: int = 5  # on one of them; at least one
-    structural: float = 0.6  # share of defects that put pieces of a part in the wrong place; half of it if not aligned
+    physical: float = 0.5  # share of defects that are drawn as they come about (`defects.PHYSICAL`)
+    structural: float = 0.6  # share of the others that put a piece of a part elsewhere; half of it if not aligned
     margin: int = 2  # cells around a defect that count neither as clean nor as defective
     triplets: int = 2048  # a step
     clean: int = 4096  # clean locations that are looked at to find the hardest
@@ -205,7 +208,11 @@ def _cut_and_spoil(
     # Where places mean nothing, a piece of the surface elsewhere is just more surface.
     structural = settings.structural if settings.aligned else settings.structural / 2
     good, spoiled = crops[: settings.n_reference], crops[settings.n_reference :]
-    batch = spoil(good, spoiled, settings.most_defects, lambda: _any_defect(structural, rng), rng)
+
+    def next_defect() -> Defect:
+        return any_defect(settings.physical, STRUCTURAL if rng.random() < structural else SURFACE, rng)
+
+    batch = spoil(good, spoiled, settings.most_defects, next_defect, rng)
     if counted is None:
         return batch
     top, left = corners[0] // stride
@@ -225,7 +232,7 @@ def spoil(
     reference: Sequence[FloatArray],
     good: Sequence[FloatArray],
     most_defects: int,
-    any_defect: Callable[[], Defect],
+    next_defect: Callable[[], Defect],
     rng: np.random.Generator,
 ) -> Batch:
     """Give good images defects, as soft as one lens makes them, and look at all images through one camera.
@@ -234,7 +241,7 @@ def spoil(
         reference: images ``(H, W)`` that stay good.
         good: images of the same size that get defects.
         most_defects: on one image; at least one.
-        any_defect: draws what kind comes next.
+        next_defect: draws what kind comes next.
         rng: of number, place and shape.
     """
     defective, labels, count = [], [], 0
@@ -243,17 +250,12 @@ def spoil(
         label = np.zeros(image.shape, dtype=np.int32)
         for _ in range(rng.integers(1, most_defects + 1)):
             count += 1
-            image, mask = through_lens(any_defect(), softness)(image, rng)
+            image, mask = through_lens(next_defect(), softness)(image, rng)
             label[mask] = count
         defective.append(image)
         labels.append(label)
     seen = through_one_camera(np.stack([*reference, *defective]), rng)
     return Batch(seen[: len(reference)], seen[len(reference) :], np.stack(labels))
-
-
-def _any_defect(structural: float, rng: np.random.Generator) -> Defect:
-    family = STRUCTURAL if rng.random() < structural else SURFACE
-    return family[rng.integers(len(family))]
 
 
 class DrawnAhead(Generic[_Drawn]):
@@ -289,17 +291,16 @@ class DenseTriplets(Generic[_Drawn]):
     """What the learners of nearest-normal triplets share: network, optimiser, precision, batches drawn ahead.
 
     Args:
-        sight: of the network.
-        seed: of its initial weights.
+        network: to be taught.
         learning_rate: at its highest.
         weight_decay: of AdamW.
         batches: of the steps.
     """
 
     def __init__(
-        self, sight: Sight, seed: int, learning_rate: float, weight_decay: float, batches: DrawnAhead[_Drawn]
+        self, network: BoundedNetwork, learning_rate: float, weight_decay: float, batches: DrawnAhead[_Drawn]
     ) -> None:
-        self.network = BoundedNetwork(torch.Generator().manual_seed(seed), sight)
+        self.network = network
         self.bfloat16 = multiplies_bfloat16_fast()
         self._highest_rate, self._weight_decay = learning_rate, weight_decay
         self._batches = batches
@@ -336,20 +337,29 @@ class NearestTriplets(DenseTriplets[Batch]):
     Args:
         images: prepared good images; at least two.
         settings: how a step is made.
+        start: a trained network to go on with; None: from scratch.
         counted: ``(h, w)`` cells of whole images that are learned from, as `Preparation.counted` tells them; aligned
             images only, for elsewhere a zone means another place in every crop. None: all are.
     """
 
-    def __init__(self, images: PreparedImages, settings: NearestSettings, counted: FloatArray | None = None) -> None:
+    def __init__(
+        self,
+        images: PreparedImages,
+        settings: NearestSettings,
+        start: Pretrained | None = None,
+        counted: FloatArray | None = None,
+    ) -> None:
         drawer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="blemish-defects")
+        sight = NEAR if settings.aligned else WIDE
         super().__init__(
-            NEAR if settings.aligned else WIDE,
-            settings.seed,
+            start.network if start else BoundedNetwork(torch.Generator().manual_seed(settings.seed), sight),
             settings.learning_rate,
             settings.weight_decay,
             DrawnAhead(partial(draw_batch, images, settings, counted=counted), drawer, _AHEAD),
         )
         self.key: dict[str, Any] = {"n_images": len(images), "bfloat16": self.bfloat16, **asdict(settings)}
+        if start is not None:
+            self.key["start"] = start.about["sha256"]
         if counted is not None:
             self.key["counted"] = hashlib.sha256(counted.tobytes()).hexdigest()
         self._settings = settings

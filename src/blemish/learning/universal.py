@@ -22,16 +22,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from blemish.drawing import FLAWS, SURFACES, draw_surface
+from blemish.drawing import SURFACES, draw_surface
 from blemish.errors import SettingError, TrainingError
 from blemish.images import resize
-from blemish.learning.defects import STRUCTURAL, SURFACE, Defect, vary_light
+from blemish.learning.defects import STRUCTURAL, SURFACE, any_defect, vary_light
 from blemish.learning.nearest import Batch, DenseTriplets, DrawnAhead, NearestSettings, nearest_normal_loss, spoil
-from blemish.learning.network import WIDE
+from blemish.learning.network import WIDE, BoundedNetwork
 from blemish.learning.survey import LEAST_RANGE, grey_range, with_headroom
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray
 
+PASTED: Final = (*STRUCTURAL, *SURFACE)  # defects that are not physical
 _AHEAD: Final = 4  # steps whose pictures are made while the network works on another
 _ZOOM: Final = 2.0  # pictures are drawn up to so many times as large as they are kept: details sharp and soft
 
@@ -49,7 +50,7 @@ class UniversalSettings:
     n_reference: int = 3  # good pictures of each kind
     n_defective: int = 3  # pictures of each kind with defects
     most_defects: int = 3  # on one of them; at least one
-    physical: float = 0.6  # share of the defects that are drawn as they come about (`FLAWS`); the others are pasted
+    physical: float = 0.6  # share of the defects that are drawn as they come about (`PHYSICAL`); the others are pasted
     triplets: int = 256  # of each kind
     clean: int = 1024  # clean locations of each kind that are looked at to find the hardest
     hard: float = 0.5  # share of the triplets whose positive is one of the hardest, in the end
@@ -148,13 +149,7 @@ def _spoil_kind(kind: NDArray[np.uint8], settings: UniversalSettings, rng: np.ra
         seen = resize(turned.astype(np.float32) / np.float32(255), settings.side, settings.side)
         images.append(np.clip(vary_light(seen, rng)[0], 0, 1))
     good, spoiled = images[: settings.n_reference], images[settings.n_reference :]
-    return spoil(good, spoiled, settings.most_defects, partial(any_defect, settings.physical, rng), rng)
-
-
-def any_defect(physical: float, rng: np.random.Generator) -> Defect:
-    """Draw what kind of defect comes next, physical or pasted."""
-    family = [*FLAWS.values()] if rng.random() < physical else [*STRUCTURAL, *SURFACE]
-    return family[int(rng.integers(len(family)))]
+    return spoil(good, spoiled, settings.most_defects, partial(any_defect, settings.physical, PASTED, rng), rng)
 
 
 class UniversalTriplets(DenseTriplets[list[Batch]]):
@@ -168,8 +163,7 @@ class UniversalTriplets(DenseTriplets[list[Batch]]):
 
     def __init__(self, stock_path: Path, settings: UniversalSettings, processes: Executor) -> None:
         super().__init__(
-            WIDE,
-            settings.seed,
+            BoundedNetwork(torch.Generator().manual_seed(settings.seed), WIDE),
             settings.learning_rate,
             settings.weight_decay,
             DrawnAhead(partial(draw_kinds, stock_path, settings), processes, _AHEAD),
