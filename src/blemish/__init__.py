@@ -11,15 +11,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from blemish.detection.detector import Detector
-from blemish.errors import BlemishError
-from blemish.errors import MissingExtraError as _MissingExtraError
-from blemish.images import read_image
-from blemish.results import Inspection, Region, Threshold, Verdict
-
 if TYPE_CHECKING:
+    from blemish.detection.detector import Detector
+    from blemish.errors import BlemishError
     from blemish.evaluation.evaluate import evaluate
+    from blemish.images import read_image
     from blemish.learning.fit import enroll, fit
+    from blemish.results import Inspection, Region, Threshold, Verdict
 
 __version__ = "0.1.0"
 
@@ -36,20 +34,33 @@ __all__ = [
     "read_image",
 ]
 
-# Names that need the extra `learn`; looked up on first use, so that inspecting never loads PyTorch.
-_LEARN = {
+# Each name is loaded on first use: `blemish --help` waits for nothing, and inspecting never loads PyTorch.
+_HOME = {
+    "BlemishError": "blemish.errors",
+    "Detector": "blemish.detection.detector",
+    "Inspection": "blemish.results",
+    "Region": "blemish.results",
+    "Threshold": "blemish.results",
+    "Verdict": "blemish.results",
     "enroll": "blemish.learning.fit",
     "evaluate": "blemish.evaluation.evaluate",
     "fit": "blemish.learning.fit",
+    "read_image": "blemish.images",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LEARN:
+    if name not in _HOME:
         raise AttributeError(f"module 'blemish' has no attribute {name!r}")
     try:
-        return getattr(import_module(_LEARN[name]), name)
+        return getattr(import_module(_HOME[name]), name)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "blemish":
             raise
-        raise _MissingExtraError.of(error) from error
+        from blemish.errors import MissingExtraError
+
+        raise MissingExtraError.of(error) from error
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,6 +1,8 @@
 """The command line: parse, call, print, exit; no arithmetic here.
 
 Exit codes: 0 all good, 1 something defective or unsure, 2 an error, 130 stopped with Ctrl-C.
+
+What a command needs is imported where it is used, so that no command waits for what it does not need.
 """
 
 from __future__ import annotations
@@ -20,16 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
 from typer.core import TyperGroup
 
 import blemish
-from blemish.detection.decision import promise
 from blemish.errors import BlemishError, MissingExtraError, OutputError, SettingError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from blemish.report.page import Table
 
 _STOPPED = 130  # exit code of what Ctrl-C stopped, as shells have it
@@ -43,7 +43,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            _say.print("blemish: stopped with Ctrl-C.")
+            _say("blemish: stopped with Ctrl-C.")
             raise typer.Exit(_STOPPED) from None
 
 
@@ -80,9 +80,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-# People read stderr; stdout is for results. Paths are printed as they are: `[bold]` and `:key:` are no markup in them.
-_say = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
-
 GoodDir = Annotated[Path, typer.Argument(metavar="GOOD_DIR", help="Folder of good images, category folder, or CSV.")]
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGES", help="Image files, folders, or CSVs.")]
 ModelIn = Annotated[Path, typer.Argument(metavar="MODEL", help="A .blemish file.")]
@@ -182,7 +179,7 @@ def fit(
         checkpoint.unlink(missing_ok=True)
     _tell_new_model(detector, output, as_json)
     if is_stopped:
-        _say.print(
+        _say(
             f"Stopped early; {output} holds what was learned so far. The same command goes on with the training. "
             f"The exit code is {_STOPPED}, so that nothing takes this for a finished model."
         )
@@ -397,16 +394,16 @@ def inspect(
     with _progress() as progress:
         counts = inspect_batch(detector, images, output, tell=_print_json if as_json else _print_row, progress=progress)
     if counts.warnings:
-        _say.print("Look at the camera first. These verdicts may speak of it and not of the parts.", style="yellow")
+        _say("Look at the camera first. These verdicts may speak of it and not of the parts.", "yellow")
     for warning in counts.warnings:
-        _say.print(warning, style="yellow")
+        _say(warning, "yellow")
     if not as_json:
-        _say.print(
+        _say(
             f"{counts.good} good, {counts.unsure} unsure, {counts.defective} defective, "
             f"{counts.failed} could not be inspected."
         )
         if output is not None:
-            _say.print(f"Report: {output / 'report.html'}")
+            _say(f"Report: {output / 'report.html'}")
     raise typer.Exit(2 if counts.failed else 1 if counts.unsure or counts.defective else 0)
 
 
@@ -552,16 +549,16 @@ class _Bars:
 
     _LINE_EVERY_S = 15.0
 
-    def __init__(self, bars: RichProgress) -> None:
-        self._bars = bars
+    def __init__(self, bars: Progress | None) -> None:
+        self._bars = bars  # None where stderr is no terminal
         self._tasks: dict[str, TaskID] = {}
         self._line_at = time.monotonic()
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
-        if not _say.is_terminal:
+        if self._bars is None:
             if time.monotonic() - self._line_at > self._LINE_EVERY_S:
                 self._line_at = time.monotonic()
-                _say.print(f"{stage}: {done} of {total} {note}")
+                _say(f"{stage}: {done} of {total} {note}")
             return
         if stage not in self._tasks:
             for task in self._tasks.values():  # one bar at a time: what is finished has scrolled out of interest
@@ -572,6 +569,19 @@ class _Bars:
 
 @contextmanager
 def _progress() -> Iterator[_Bars]:
+    if not sys.stderr.isatty():
+        yield _Bars(None)
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -581,11 +591,10 @@ def _progress() -> Iterator[_Bars]:
         TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.fields[note]}", markup=False),
     )
-    with RichProgress(
+    with Progress(
         *columns,
-        console=_say,
+        console=Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True),
         transient=True,
-        disable=not _say.is_terminal,
         redirect_stdout=sys.stdout.isatty(),  # rows on the same terminal go above the bar; those for a file stay there
     ) as bars:
         yield _Bars(bars)
@@ -622,11 +631,13 @@ def _tell_new_model(detector: blemish.Detector, output: Path, as_json: bool) -> 
     """Tell of a model that was made just now, and first what was chosen for its images, and why."""
     if not as_json:
         for note in detector.description.notes:
-            _say.print(note)
+            _say(note)
     _tell_model(detector, output, as_json)
 
 
 def _tell_model(detector: blemish.Detector, output: Path, as_json: bool, **others: Any) -> None:
+    from blemish.detection.decision import promise
+
     about, threshold = detector.description, detector.threshold
     if as_json:
         record = asdict(about)
@@ -634,7 +645,7 @@ def _tell_model(detector: blemish.Detector, output: Path, as_json: bool, **other
         _print_json({"path": str(output), **record, "made": provenance["made"], **others})
         return
     _print(f"{output}: {about.category}, {about.method}, threshold {threshold.value:.4g}")
-    _say.print(promise(threshold))
+    _say(promise(threshold))
 
 
 def _tell_tables(tables: Iterable[Table]) -> None:
@@ -648,7 +659,12 @@ def _tell_page(page: Path, as_json: bool, **others: str) -> None:
     if as_json:
         _print_json({"report": str(page), **others})
     else:
-        _say.print(f"Report: {page}")
+        _say(f"Report: {page}")
+
+
+def _say(message: str, colour: str | None = None) -> None:
+    """Tell people something; they read stderr, and stdout is for results."""
+    typer.secho(message, err=True, fg=colour)
 
 
 def _print_row(record: dict[str, Any]) -> None:
@@ -697,5 +713,5 @@ def main() -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    _say.print(f"blemish: {message}", style="red")
+    _say(f"blemish: {message}", "red")
     sys.exit(2)

@@ -15,15 +15,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import product
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
 from blemish.detection.decision import promise
 from blemish.report.overlay import encode_jpeg, heat_map, heat_scale
 from blemish.results import Inspection, Region, Threshold, Verdict
+
+if TYPE_CHECKING:
+    import jinja2
 
 _MAX_ROWS = 10_000  # of the table; a browser needs a minute for ten times as many
 _BARS = 48  # of the histogram, about
@@ -262,6 +265,8 @@ def _data_uri(content: bytes, kind: str) -> str:
 
 
 def _template(name: str) -> jinja2.Template:
+    import jinja2  # here, because verdicts are given without a page more often than with one
+
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("blemish.report"),
         autoescape=True,
