@@ -1,9 +1,11 @@
 """A batch ends with a row for everything it was given; only nothing to do, or nowhere to write, stops it."""
 
 import csv
+import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import cv2
 import numpy as np
@@ -12,8 +14,8 @@ import pytest
 from blemish.detection.detector import Detector
 from blemish.errors import DatasetError, ImageError, OutputError
 from blemish.images import read_image, write_image
+from blemish.report import batch
 from blemish.report.batch import BatchCounts, inspect_batch
-from blemish.report.writer import ResultWriter
 from blemish.results import Inspection, Threshold, Verdict
 
 LIMIT = 0.5
@@ -23,12 +25,18 @@ class FakeDetector:
     """Finds an image defective when its brightest pixel is above the limit; fails on files named in `failures`."""
 
     description = SimpleNamespace(category="plate", good_statistics={})
+    fingerprint = "plate, limit 0.5"
     threshold = Threshold(value=LIMIT, alpha=0.01, promised_alpha=0.01, n_images=99)
 
     def __init__(self, failures: dict[str, BaseException] | None = None) -> None:
         self.failures = failures or {}
+        self.inspected: list[str] = []
+
+    def with_threads(self, threads: int) -> Self:
+        return self
 
     def inspect(self, path: Path) -> Inspection:
+        self.inspected.append(path.name)
         if path.name in self.failures:
             raise self.failures[path.name]
         image = read_image(path)
@@ -95,7 +103,7 @@ def test_an_overlay_that_cannot_be_drawn_is_a_row_too(
     def fail(*_: object) -> None:
         raise cv2.error("too large to draw")
 
-    monkeypatch.setattr(ResultWriter, "add", fail)
+    monkeypatch.setattr(batch, "draw", fail)
     assert inspect_batch(fake(), [images], tmp_path / "out") == BatchCounts(good=0, unsure=0, defective=0, failed=4)
     assert {row["verdict"] for row in rows(tmp_path / "out")} == {"error"}
 
@@ -137,8 +145,8 @@ def test_nothing_but_sources_without_images_is_an_error_that_names_all(tmp_path:
 
 def test_overlays_of_an_earlier_run_are_not_inspected(images: Path) -> None:
     for _ in range(2):
-        counts = inspect_batch(fake(), [images], images / "out")
-        assert counts == BatchCounts(good=3, unsure=0, defective=1, failed=0)
+        inspect_batch(fake(), [images], images / "out")
+        assert len(rows(images / "out")) == 4
 
 
 def test_nothing_but_overlays_of_an_earlier_run_is_an_error(images: Path) -> None:
@@ -159,11 +167,146 @@ def test_progress_counts_images_and_sources(images: Path, tmp_path: Path) -> Non
     assert steps == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
 
 
-def test_a_batch_behind_another_lamp_is_warned_of(images: Path, tmp_path: Path) -> None:
-    usual = {"brightness": np.linspace(0.6, 0.7, 40).tolist()}
+def used_to_bright_images() -> Detector:
     detector = fake()
+    usual = {"brightness": np.linspace(0.6, 0.7, 40).tolist()}
     detector.description = SimpleNamespace(category="plate", good_statistics=usual)  # type: ignore[misc,assignment]
+    return detector
+
+
+def test_a_batch_behind_another_lamp_is_warned_of(images: Path, tmp_path: Path) -> None:
     darker = [images / f"{stem}.png" for stem in "abd"]
-    (warning,) = inspect_batch(detector, darker, tmp_path / "out").warnings
+    (warning,) = inspect_batch(used_to_bright_images(), darker, tmp_path / "out").warnings
     assert "brightness of this batch as a whole is 0.2, but 0.602 to 0.698 in most" in warning
     assert "Look at the camera first." in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_images_of_an_earlier_run_take_part_in_the_warning(images: Path, tmp_path: Path) -> None:
+    darker = [images / f"{stem}.png" for stem in "abd"]
+    first, second = (inspect_batch(used_to_bright_images(), darker, tmp_path / "out") for _ in range(2))
+    assert (second.kept, second.warnings) == (3, first.warnings)
+
+
+def test_statistics_are_in_the_json_lines_and_not_told(images: Path, tmp_path: Path) -> None:
+    records: list[dict[str, Any]] = []
+    inspect_batch(fake(), [images / "a.png"], tmp_path / "out", tell=tell_into(records))
+    (line,) = (tmp_path / "out" / "results.jsonl").read_text(encoding="utf-8").splitlines()
+    assert set(json.loads(line)) - set(records[0]) == {"overlay", "statistics"}
+
+
+def inspected(detector: Detector) -> list[str]:
+    return sorted(cast(FakeDetector, detector).inspected)
+
+
+def stopped_at_c(images: Path, output: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        inspect_batch(fake(c=KeyboardInterrupt()), [images], output)
+
+
+def everything_in(output: Path) -> dict[str, bytes]:
+    """Return all files of a run but the page, which shows when it was written."""
+    files = [path for path in output.rglob("*") if path.is_file() and path.suffix != ".html"]
+    return {str(path.relative_to(output)): path.read_bytes() for path in files}
+
+
+def test_a_stopped_run_goes_on_where_it_was(images: Path, tmp_path: Path) -> None:
+    stopped_at_c(images, tmp_path / "out")
+    detector, records = fake(), list[dict[str, Any]]()
+    counts = inspect_batch(detector, [images], tmp_path / "out", tell=tell_into(records))
+    assert inspected(detector) == ["c.png", "d.png"]
+    assert counts == BatchCounts(good=3, unsure=0, defective=1, failed=0, kept=2)
+    assert [Path(record["path"]).name for record in records] == ["a.png", "b.png", "c.png", "d.png"]
+
+
+def test_a_resumed_run_leaves_and_tells_what_one_run_does(images: Path, tmp_path: Path) -> None:
+    told: dict[str, list[dict[str, Any]]] = {"once": [], "twice": []}
+    stopped_at_c(images, tmp_path / "twice")
+    for name, records in told.items():
+        inspect_batch(fake(), [images], tmp_path / name, tell=tell_into(records))
+    assert everything_in(tmp_path / "once") == everything_in(tmp_path / "twice")
+    assert json.dumps(told["once"]) == json.dumps(told["twice"])
+    pictures = [
+        re.findall(r"data:image/jpeg;base64,[^\"]+", (tmp_path / name / "report.html").read_text()) for name in told
+    ]
+    assert len(pictures[0]) == len(pictures[1]) == 2 * 4 + 1  # image and overlay each, and the legend
+
+
+@pytest.mark.parametrize(("csv_less", "jsonl_less"), [(1, 0), (20, 0), (40, 20), (40, 1), (200, 0)])
+def test_a_row_that_a_kill_cut_short_is_made_again(
+    images: Path, tmp_path: Path, csv_less: int, jsonl_less: int
+) -> None:
+    """The JSON line is written first, then the overlay, then the row of the CSV."""
+    inspect_batch(fake(), [images], tmp_path / "out")
+    whole = everything_in(tmp_path / "out")
+    (tmp_path / "out" / "results.csv").write_bytes(whole["results.csv"][:-csv_less])
+    (tmp_path / "out" / "results.jsonl").write_bytes(whole["results.jsonl"][: len(whole["results.jsonl"]) - jsonl_less])
+    if jsonl_less:
+        (tmp_path / "out" / "overlays" / "d.jpg").unlink()
+    detector = fake()
+    inspect_batch(detector, [images], tmp_path / "out")
+    assert "d.png" in inspected(detector)
+    assert everything_in(tmp_path / "out") == whole
+
+
+def test_another_model_or_threshold_starts_anew(images: Path, tmp_path: Path) -> None:
+    stopped_at_c(images, tmp_path / "out")
+    detector = fake()
+    cast(FakeDetector, detector).fingerprint = "another"
+    assert inspect_batch(detector, [images], tmp_path / "out").kept == 0
+    assert len(inspected(detector)) == len(rows(tmp_path / "out")) == 4
+
+
+def test_rows_are_kept_up_to_the_first_image_that_has_changed(images: Path, tmp_path: Path) -> None:
+    inspect_batch(fake(), [images], tmp_path / "out")
+    write_image(images / "b.png", np.full((5, 6), 0.8, dtype=np.float32))
+    detector = fake()
+    counts = inspect_batch(detector, [images], tmp_path / "out")
+    assert inspected(detector) == ["b.png", "c.png", "d.png"]
+    assert counts == BatchCounts(good=2, unsure=0, defective=2, failed=0, kept=1)
+
+
+def test_images_that_came_later_are_added(images: Path, tmp_path: Path) -> None:
+    inspect_batch(fake(), [images], tmp_path / "out")
+    write_image(images / "e.png", np.full((4, 6), 0.9, dtype=np.float32))
+    detector = fake()
+    inspect_batch(detector, [images], tmp_path / "out")
+    assert inspected(detector) == ["e.png"]
+    assert [row["verdict"] for row in rows(tmp_path / "out")] == ["good", "good", "defective", "good", "defective"]
+
+
+def test_what_failed_is_kept_while_its_file_is_the_same(images: Path, tmp_path: Path) -> None:
+    sources = [images, tmp_path / "missing"]
+    first = inspect_batch(fake(b=ImageError("cut off")), sources, tmp_path / "out")
+    second = inspect_batch(fake(), sources, tmp_path / "out")
+    assert (first.failed, second) == (2, BatchCounts(good=2, unsure=0, defective=1, failed=2, kept=5))
+
+
+def test_a_run_that_was_killed_at_once_is_begun_anew(images: Path, tmp_path: Path) -> None:
+    inspect_batch(fake(), [images], tmp_path / "out")
+    for name in ("results.csv", "results.jsonl", "report.html"):
+        (tmp_path / "out" / name).unlink()
+    for path in (tmp_path / "out" / "overlays").iterdir():
+        path.unlink()
+    assert inspect_batch(fake(), [images], tmp_path / "out").kept == 0
+
+
+def test_an_overlay_that_has_gone_is_drawn_again(images: Path, tmp_path: Path) -> None:
+    inspect_batch(fake(), [images], tmp_path / "out")
+    (tmp_path / "out" / "overlays" / "c.jpg").unlink()
+    assert inspect_batch(fake(), [images], tmp_path / "out").kept == 2
+    assert (tmp_path / "out" / "overlays" / "c.jpg").exists()
+
+
+def test_names_with_line_breaks_are_resumed(tmp_path: Path) -> None:
+    write_image(tmp_path / "in" / "a.png", np.zeros((4, 6), dtype=np.float32))
+    (tmp_path / "in" / "a.png").rename(tmp_path / "in" / 'a\nb,".png')
+    for n_kept in (0, 1):
+        assert inspect_batch(fake(), [tmp_path / "in"], tmp_path / "out").kept == n_kept
+
+
+def test_a_foreign_run_json_is_refused_and_kept(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "run.json").write_text("{}")
+    with pytest.raises(OutputError, match=r"run\.json"):
+        inspect_batch(fake(), [images], tmp_path / "out")
+    assert (tmp_path / "out" / "run.json").read_text() == "{}"

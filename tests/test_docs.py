@@ -18,7 +18,7 @@ from blemish.detection.preparation import Preparation
 from blemish.learning.nearest import NearestSettings
 from blemish.learning.training import TrainingSummary
 from blemish.learning.triplets import PatchSettings
-from blemish.report.writer import COLUMNS
+from blemish.report.earlier import COLUMNS
 from blemish.results import Threshold
 
 ROOT = Path(__file__).parents[1]

@@ -10,11 +10,12 @@ import pytest
 import blemish
 
 ROOT = Path(blemish.__file__).parent
-_FOUNDATION = {"errors", "progress", "results", "images", "datasets"}
+_FOUNDATION = {"errors", "progress", "parallel", "results", "images", "datasets"}
 # Part -> what of Blemish it may import besides itself. `blemish` itself stands for the version in the package.
 MAY_IMPORT = {
     "errors": set(),
     "progress": set(),
+    "parallel": set(),
     "results": set(),
     "images": _FOUNDATION,
     "datasets": _FOUNDATION,

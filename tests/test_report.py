@@ -20,9 +20,10 @@ from blemish.errors import OutputError
 from blemish.images import read_image
 from blemish.report import page as page_module
 from blemish.report import writer as writer_module
+from blemish.report.earlier import COLUMNS
 from blemish.report.overlay import encode_jpeg, grey_picture, heat_map, heat_scale, overlay, shrink
 from blemish.report.page import Batch, Failure, Figure, Row, Section, Table, Thumbnails, render_document, render_page
-from blemish.report.writer import COLUMNS, ResultWriter
+from blemish.report.writer import ResultWriter, draw
 from blemish.results import Inspection, Region, Threshold, Verdict
 
 LIMIT = 2.0
@@ -64,10 +65,22 @@ def is_grey(picture: np.ndarray) -> bool:
     return bool((picture == picture[..., :1]).all())
 
 
+def add(writer: ResultWriter, inspection: Inspection) -> None:
+    writer.add(inspection.to_dict(), draw(inspection))
+
+
+def failure(path: str, reason: str) -> dict[str, str]:
+    return {"path": path, "verdict": "error", "reason": reason}
+
+
+def make_row(inspection: Inspection, overlay_path: str) -> Row:
+    return Row.of({**inspection.to_dict(), "overlay": overlay_path})
+
+
 def write(folder: Path, *inspections: Inspection) -> None:
     with ResultWriter(folder, model_name="part.blemish", threshold=THRESHOLD) as writer:
         for inspection in inspections:
-            writer.add(inspection)
+            add(writer, inspection)
 
 
 def read_csv(folder: Path) -> list[dict[str, str]]:
@@ -135,7 +148,7 @@ def make_batch(rows: Sequence[Row], failures: Sequence[Failure] = (), *, complet
 
 
 def make_rows(*scores: float) -> list[Row]:
-    return [Row.of(make_inspection(f"{n}.png", score), f"overlays/{n}.jpg") for n, score in enumerate(scores)]
+    return [make_row(make_inspection(f"{n}.png", score), f"overlays/{n}.jpg") for n, score in enumerate(scores)]
 
 
 # --- overlay -----------------------------------------------------------------------------------------------------
@@ -214,7 +227,7 @@ def test_jpeg_keeps_red_green_blue_in_order() -> None:
 def test_a_run_leaves_table_lines_overlays_and_page(tmp_path: Path) -> None:
     write(tmp_path / "new" / "out", make_inspection())
     names = {str(path.relative_to(tmp_path / "new" / "out")) for path in tmp_path.rglob("*") if path.is_file()}
-    assert names == {"results.csv", "results.jsonl", "report.html", str(Path("overlays/part.jpg"))}
+    assert names == {"results.csv", "results.jsonl", "report.html", "run.json", str(Path("overlays/part.jpg"))}
 
 
 def test_the_overlay_has_the_size_of_the_image(tmp_path: Path) -> None:
@@ -256,7 +269,7 @@ def test_json_lines_hold_the_whole_record(tmp_path: Path) -> None:
 
 def test_an_image_that_could_not_be_read_stands_in_every_result(tmp_path: Path) -> None:
     with ResultWriter(tmp_path, model_name="m", threshold=THRESHOLD) as writer:
-        writer.add_failure(Path("torn.png"), "The file ends\nin the middle.")
+        writer.add(failure("torn.png", "The file ends\nin the middle."), None)
     (row,) = read_csv(tmp_path)
     assert (row["path"], row["verdict"], row["reason"]) == ("torn.png", "error", "The file ends in the middle.")
     assert read_jsonl(tmp_path) == [{"path": "torn.png", "verdict": "error", "reason": "The file ends in the middle."}]
@@ -265,7 +278,7 @@ def test_an_image_that_could_not_be_read_stands_in_every_result(tmp_path: Path) 
 
 def test_rows_are_on_disk_as_soon_as_they_are_added(tmp_path: Path) -> None:
     with ResultWriter(tmp_path, model_name="m", threshold=THRESHOLD) as writer:
-        writer.add(make_inspection())
+        add(writer, make_inspection())
         assert len(read_csv(tmp_path)) == len(read_jsonl(tmp_path)) == 1
         assert (tmp_path / "overlays" / "part.jpg").exists()
 
@@ -273,7 +286,7 @@ def test_rows_are_on_disk_as_soon_as_they_are_added(tmp_path: Path) -> None:
 def test_a_stopped_run_still_gets_its_page(tmp_path: Path) -> None:
     def stop_after_one() -> None:
         with ResultWriter(tmp_path, model_name="m", threshold=THRESHOLD) as writer:
-            writer.add(make_inspection())
+            add(writer, make_inspection())
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -302,8 +315,8 @@ def test_any_name_comes_back_from_csv_and_json(tmp_path: Path, name: str) -> Non
 @pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t"])
 def test_no_cell_begins_like_a_formula(tmp_path: Path, first: str) -> None:
     with ResultWriter(tmp_path, model_name="m", threshold=THRESHOLD) as writer:
-        writer.add(make_inspection(f"{first}cmd.png"))
-        writer.add_failure(Path(f"{first}cmd.png"), f"{first}cmd is not an image")
+        add(writer, make_inspection(f"{first}cmd.png"))
+        writer.add(failure(f"{first}cmd.png", f"{first}cmd is not an image"), None)
     cells = [row[column] for row in read_csv(tmp_path) for column in ("path", "overlay", "reason")]
     assert not any(cell.startswith(first) for cell in cells)
 
@@ -435,8 +448,8 @@ def test_no_address_of_the_network_stands_in_the_page(complete: bool) -> None:
 
 @pytest.mark.parametrize("name", NASTY_NAMES)
 def test_names_are_text_and_never_markup(name: str) -> None:
-    row = Row.of(make_inspection(f"{name}/{name}"), "overlays/a.jpg")
-    plain = Page(render_page(make_batch([Row.of(make_inspection("a/b"), "overlays/a.jpg")], [Failure("c", "d")])))
+    row = make_row(make_inspection(f"{name}/{name}"), "overlays/a.jpg")
+    plain = Page(render_page(make_batch([make_row(make_inspection("a/b"), "overlays/a.jpg")], [Failure("c", "d")])))
     page = Page(render_page(make_batch([row], [Failure(name, f"{name} is torn")])))
     assert page.tags == plain.tags
     assert [name for name, _ in page.attributes] == [name for name, _ in plain.attributes]
@@ -445,7 +458,7 @@ def test_names_are_text_and_never_markup(name: str) -> None:
 
 
 def test_an_image_from_an_array_has_a_row() -> None:
-    page = Page(render_page(make_batch([Row.of(make_inspection(None), "overlays/image.jpg")])))
+    page = Page(render_page(make_batch([make_row(make_inspection(None), "overlays/image.jpg")])))
     assert "Image without a name" in page.cells
 
 

@@ -402,6 +402,8 @@ def inspect(
             f"{counts.good} good, {counts.unsure} unsure, {counts.defective} defective, "
             f"{counts.failed} could not be inspected."
         )
+        if counts.kept:
+            _say(f"Of these, {counts.kept} were in {output} already and stand as they were.")
         if output is not None:
             _say(f"Report: {output / 'report.html'}")
     raise typer.Exit(2 if counts.failed else 1 if counts.unsure or counts.defective else 0)

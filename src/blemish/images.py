@@ -16,8 +16,8 @@ import secrets
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,6 @@ _FLAT = 0.5 / 65535  # half a 16-bit step: smaller differences are rounding, not
 _OTHER_BYTE_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _N_FAILURES_NAMED = 10  # that one error names
 _EXPORT = "Export it as an 8- or 16-bit grey or RGB PNG."
-_PILLOW = threading.Lock()  # Pillow's pixel limit and Python's warning filters belong to the whole process
 
 
 def read_image(path: Path | str) -> FloatArray:
@@ -234,7 +233,7 @@ def _file_bytes(path: Path) -> bytes:
 
 def _decode(data: bytes) -> NDArray[Any]:
     """Return the samples of a file in one of the forms that `as_image` takes."""
-    with _our_rules_for_pillow():
+    with _RULES_FOR_PILLOW:
         image = _open(data)
         rawmode = _rawmode(image)
         if rawmode == "F;32BF" and image.tile[0].codec_name == "libtiff":
@@ -253,16 +252,35 @@ def _decode(data: bytes) -> NDArray[Any]:
     return pixels
 
 
-@contextmanager
-def _our_rules_for_pillow() -> Iterator[None]:
-    """Make Pillow refuse more than ``MAX_PIXELS`` (it does so at twice its own limit), and warn nobody."""
-    with _PILLOW, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS // 2
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+class _RulesForPillow:
+    """Makes Pillow refuse more than ``MAX_PIXELS`` (it does so at twice its own limit), and warn nobody.
+
+    Pillow's limit and Python's warning filters belong to the whole process, so where several threads decode at once the
+    rules hold from the first one's beginning to the last one's end.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_decoding = 0
+        self._undo = ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._n_decoding == 0:
+                self._undo.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+                self._undo.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+                Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+            self._n_decoding += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._n_decoding -= 1
+            if self._n_decoding == 0:
+                self._undo.close()
+
+
+_RULES_FOR_PILLOW = _RulesForPillow()
 
 
 def _open(data: bytes) -> ImageFile:

@@ -32,20 +32,23 @@ class Detector:
 
     It exists only ready to inspect: `Detector.load`, `blemish.fit` and `blemish.enroll` return one.
 
+    It may be used by several threads at once.
+
     Args:
         model: a model file in memory.
         mm_per_pixel: side of a pixel of the images on the surface, for areas in square millimetres; None: not known.
+        threads: cores that work on one image; None: all.
 
     Raises:
         ModelFileError: the graph cannot be loaded. SettingError: mm_per_pixel is not above 0.
     """
 
-    def __init__(self, model: Model, *, mm_per_pixel: float | None = None) -> None:
+    def __init__(self, model: Model, *, mm_per_pixel: float | None = None, threads: int | None = None) -> None:
         if mm_per_pixel is not None and not 0 < mm_per_pixel < np.inf:
             raise SettingError(f"Found {mm_per_pixel} mm per pixel; expected more than 0, such as 0.05.")
         self.model = model
         self.mm_per_pixel = mm_per_pixel
-        self._runtime = Runtime(model.graph)
+        self._runtime = Runtime(model.graph, threads)
         ignored = model.description.ignored
         self._ignored = None if ignored is None else from_text(ignored)
 
@@ -69,6 +72,15 @@ class Detector:
             OutputError: the place cannot be written.
         """
         write_model(self.model, Path(path))
+
+    def with_threads(self, threads: int) -> Detector:
+        """Return this detector with so many cores for an image: one, where several images are inspected at once."""
+        return Detector(self.model, mm_per_pixel=self.mm_per_pixel, threads=threads)
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells this detector from others that may find something else."""
+        return f"{self.model.fingerprint} at {self.mm_per_pixel} mm per pixel"
 
     @property
     def description(self) -> Description:

@@ -87,6 +87,11 @@ class Model:
     graph: bytes  # serialised ONNX
     weights: dict[str, NDArray[Any]]  # as from `learning.network.weights_to_arrays`
 
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that its verdicts depend on, and of the rest of the description."""
+        return hashlib.sha256(json.dumps(asdict(self.description)).encode() + self.graph).hexdigest()
+
 
 def write_model(model: Model, path: Path) -> None:
     """Write a model file, at once or not at all.

@@ -32,17 +32,19 @@ class Distances:
 
 
 class Runtime:
-    """An ONNX graph, ready to run on all cores.
+    """An ONNX graph, ready to run; several threads may do so at once.
 
     Args:
         graph: a serialised ONNX model with the inputs and outputs of `learning.graph.build_graph`.
+        threads: cores that one run uses; None: all.
 
     Raises:
         ModelFileError: the graph cannot be loaded, or has other inputs and outputs.
     """
 
-    def __init__(self, graph: bytes) -> None:
+    def __init__(self, graph: bytes, threads: int | None = None) -> None:
         options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0  # 0 is ONNX Runtime's word for all
         options.log_severity_level = 4  # what goes wrong is raised; it need not go to the user's terminal as well
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

@@ -1,9 +1,15 @@
-"""Inspect many images: one after the other, a broken file never stops the rest, results on disk as they come."""
+"""Inspect many images: several at once, a broken file never stops the rest, results on disk as they come.
+
+Each core takes one image from file to finished overlay on its own: nothing has to be handed on between stages of uneven
+length, and a graph on one core wastes none of it on waiting for others. Rows are written in order by the caller's
+thread.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +18,15 @@ from blemish.datasets import list_images
 from blemish.detection.detector import Detector
 from blemish.detection.drift import find_drift, image_statistics
 from blemish.errors import BlemishError, DatasetError, OutputError
+from blemish.parallel import in_order, n_cores
 from blemish.progress import Progress, silent
-from blemish.report.writer import OVERLAYS, ResultWriter
-from blemish.results import Inspection, Verdict
+from blemish.report.earlier import OVERLAYS, Listed, stamp
+from blemish.report.writer import Drawing, ResultWriter, draw
+from blemish.results import Verdict
+
+_ERROR = "error"  # in place of a verdict
+_STATISTICS = "statistics"  # in a record: what shows that the camera has changed; of an earlier run's images too
+_NOT_TOLD = (_STATISTICS, "overlay")  # what only the files hold
 
 
 @dataclass(frozen=True)
@@ -25,6 +37,7 @@ class BatchCounts:
     unsure: int  # a person should look
     defective: int
     failed: int  # images that could not be inspected, and sources without any
+    kept: int = 0  # of all these: found on disk, where an earlier run with the same model had left them
     warnings: tuple[str, ...] = ()  # what says that the camera has changed, and not the parts
 
 
@@ -38,51 +51,68 @@ def inspect_batch(
 ) -> BatchCounts:
     """Inspect files and folders, and write what was found.
 
+    An earlier run in the same folder that was stopped, with the same model and over the same images, is gone on with.
+
     Args:
         detector: makes the verdicts.
         sources: image files, folders of images and CSVs, in the order they are inspected.
         output: folder for tables, overlays and the report (see `report.writer`); None: nothing is written.
-        tell: called with the record of each image as plain data; one that failed has verdict "error" and a reason, and
-            so has a source that does not exist or holds no images.
+        tell: called with the record of each image as plain data, in order; one that failed has verdict "error" and a
+            reason, and so has a source that does not exist or holds no images.
         progress: told after each image.
 
     Raises:
         DatasetError: there is nothing to inspect at all. OutputError: the folder cannot be written.
     """
     listed = _list(sources, output)
-    name = detector.description.category
-    writing = nullcontext() if output is None else ResultWriter(output, model_name=name, threshold=detector.threshold)
-    verdicts: list[Verdict | None] = []
+    if len(listed) > 1:
+        detector = detector.with_threads(1)
+    verdicts: Counter[str] = Counter()
     seen: list[dict[str, float]] = []
-    with writing as writer:
-        for done, (path, problem) in enumerate(listed, start=1):
-            found = problem or _inspect(detector, path, writer)
-            if isinstance(found, Inspection):
-                verdicts.append(found.verdict)
-                seen.append(image_statistics(found.image, found.mean_distance))
-                tell(found.to_dict())
-            else:
-                verdicts.append(None)
+
+    def note(record: dict[str, Any]) -> None:
+        verdicts[record["verdict"]] += 1
+        if _STATISTICS in record:
+            seen.append(record[_STATISTICS])
+        tell({name: value for name, value in record.items() if name not in _NOT_TOLD})
+        progress("inspecting", verdicts.total(), len(listed))
+
+    def work(image: Listed) -> tuple[dict[str, Any], Drawing | None]:
+        return _inspect(detector, *image, is_drawn=output is not None)
+
+    with _writing(detector, output, listed) as writer:
+        for record in writer.kept() if writer else ():
+            note(record)
+        n_kept = verdicts.total()
+        with closing(in_order(work, listed[n_kept:], n_cores())) as found:
+            for record, drawing in found:
                 if writer is not None:
-                    writer.add_failure(path, found)
-                tell({"path": str(path), "verdict": "error", "reason": found})
-            progress("inspecting", done, len(listed))
+                    writer.add(record, drawing)
+                note(record)
         warnings = tuple(drift.sentence() for drift in find_drift(detector.description.good_statistics, seen))
         if writer is not None:
             writer.warnings = warnings
     return BatchCounts(
-        good=verdicts.count(Verdict.GOOD),
-        unsure=verdicts.count(Verdict.UNSURE),
-        defective=verdicts.count(Verdict.DEFECTIVE),
-        failed=verdicts.count(None),
+        good=verdicts[Verdict.GOOD],
+        unsure=verdicts[Verdict.UNSURE],
+        defective=verdicts[Verdict.DEFECTIVE],
+        failed=verdicts[_ERROR],
+        kept=n_kept,
         warnings=warnings,
     )
 
 
-def _list(sources: Sequence[Path], output: Path | None) -> list[tuple[Path, str]]:
+def _writing(detector: Detector, output: Path | None, listed: Sequence[Listed]) -> ResultWriter | nullcontext[None]:
+    if output is None:
+        return nullcontext()
+    name, run = detector.description.category, detector.fingerprint
+    return ResultWriter(output, model_name=name, threshold=detector.threshold, run=run, images=listed)
+
+
+def _list(sources: Sequence[Path], output: Path | None) -> list[Listed]:
     """List the images with an empty string each, and the sources that cannot be listed with the reason."""
     overlays = None if output is None else (output / OVERLAYS).resolve()
-    listed: list[tuple[Path, str]] = []
+    listed: list[Listed] = []
     for source in sources:
         try:
             paths = list_images(source)
@@ -98,16 +128,20 @@ def _list(sources: Sequence[Path], output: Path | None) -> list[tuple[Path, str]
     return listed
 
 
-def _inspect(detector: Detector, path: Path, writer: ResultWriter | None) -> Inspection | str:
-    """Inspect one image and write what was found; whatever goes wrong with it is returned as the reason."""
+def _inspect(detector: Detector, path: Path, problem: str, *, is_drawn: bool) -> tuple[dict[str, Any], Drawing | None]:
+    """Inspect one image and draw what was found; whatever goes wrong with it becomes the reason in its record."""
+    stamped = stamp(path)  # before it is read: what changes from here on has not been seen
     try:
+        if problem:
+            raise DatasetError(problem)
         inspection = detector.inspect(path)
-        if writer is not None:
-            writer.add(inspection)
+        statistics = image_statistics(inspection.image, inspection.mean_distance)
+        record = {**inspection.to_dict(), _STATISTICS: statistics, **stamped}
+        return record, draw(inspection) if is_drawn else None
     except OutputError:
         raise
     except BlemishError as error:
-        return str(error)
+        reason = str(error)
     except Exception as error:  # a night's batch must not end at one image, whatever OpenCV or a lack of memory does
-        return f"'{path}' cannot be inspected ({error!r}). Is it very large? Cut it into tiles, or free memory."
-    return inspection
+        reason = f"'{path}' cannot be inspected ({error!r}). Is it very large? Cut it into tiles, or free memory."
+    return {"path": str(path), "verdict": _ERROR, "reason": reason, **stamped}, None

@@ -7,13 +7,15 @@ threshold, and a defective one glows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.results import FloatArray, Inspection, Region
+from blemish.errors import ImageError
+from blemish.results import FloatArray, Inspection
 
 Picture = NDArray[np.uint8]  # (H, W, 3) RGB, or (H, W) grey
 _Sample = TypeVar("_Sample", np.uint8, np.float32)
@@ -67,11 +69,48 @@ def overlay(inspection: Inspection, side: int) -> Picture:
     Returns:
         ``(H, W, 3)`` uint8, RGB.
     """
-    picture = np.asarray(cv2.cvtColor(grey_picture(inspection.image), cv2.COLOR_GRAY2RGB), np.uint8)
-    _blend_heat(picture, inspection.anomaly_map, inspection.threshold)
-    picture = shrink(picture, side)
-    _draw_outlines(picture, inspection.regions, scale=max(picture.shape) / max(inspection.image.shape))
+    heated = heat_over(grey_picture(inspection.image), inspection.anomaly_map, inspection.threshold)
+    return outlined(heated, [region.contour for region in inspection.regions], side)
+
+
+def heat_over(grey: Picture, anomaly_map: FloatArray, threshold: float) -> Picture:
+    """Lay heat over a grey picture where the distance nears the threshold.
+
+    Args:
+        grey: ``(H, W)`` uint8.
+        anomaly_map: ``(H, W)`` float32, distances.
+        threshold: the colours' scale hangs on it.
+
+    Returns:
+        ``(H, W, 3)`` uint8, RGB.
+    """
+    picture = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
+    limit = max(threshold, 0.0)
+    opacity = _STRONGEST_TINT * _ramp(anomaly_map, _SHOWN_FROM * limit, _SHOWN_FULLY * limit)
+    shown = opacity > 0
+    weight = opacity[shown][:, np.newaxis]  # (pixels, 1)
+    heat = heat_map(anomaly_map, *heat_scale(threshold))[shown]  # (pixels, 3)
+    picture[shown] = np.rint((1 - weight) * picture[shown] + weight * heat).astype(np.uint8)
     return picture
+
+
+def outlined(picture: Picture, contours: Sequence[Sequence[Sequence[int]]], side: int) -> Picture:
+    """Return a copy of at most ``side`` pixels a side, with outlines that are as thick as fits that copy.
+
+    Args:
+        picture: ``(H, W, 3)`` uint8, RGB.
+        contours: (row, column) pairs of each region, in pixels of the picture.
+        side: a larger picture is shrunk.
+    """
+    copy = shrink(picture, side).copy()
+    scale = max(copy.shape) / max(picture.shape)
+    outlines = [
+        np.rint(scale * np.array(contour)[:, ::-1]).astype(np.int32) for contour in contours
+    ]  # (x, y), OpenCV's
+    width = max(1, round(max(copy.shape[:2]) ** 0.5 / 10))
+    cv2.polylines(copy, outlines, True, _OUTLINE_EDGE, width + 2, cv2.LINE_AA)
+    cv2.polylines(copy, outlines, True, _OUTLINE, width, cv2.LINE_AA)
+    return copy
 
 
 def grey_picture(image: FloatArray) -> Picture:
@@ -111,21 +150,16 @@ def encode_jpeg(picture: Picture, quality: int) -> bytes:
     return cv2.imencode(".jpg", stored, settings)[1].tobytes()
 
 
-def _blend_heat(picture: Picture, anomaly_map: FloatArray, threshold: float) -> None:
-    limit = max(threshold, 0.0)
-    opacity = _STRONGEST_TINT * _ramp(anomaly_map, _SHOWN_FROM * limit, _SHOWN_FULLY * limit)
-    shown = opacity > 0
-    weight = opacity[shown][:, np.newaxis]  # (pixels, 1)
-    heat = heat_map(anomaly_map, *heat_scale(threshold))[shown]  # (pixels, 3)
-    picture[shown] = np.rint((1 - weight) * picture[shown] + weight * heat).astype(np.uint8)
+def decode_jpeg(data: bytes) -> Picture:
+    """Return the ``(H, W, 3)`` RGB picture that `encode_jpeg` was given, nearly.
 
-
-def _draw_outlines(picture: Picture, regions: tuple[Region, ...], scale: float) -> None:
-    # (column, row), as OpenCV wants points
-    outlines = [np.rint(scale * np.array(region.contour)[:, ::-1]).astype(np.int32) for region in regions]
-    width = max(1, round(max(picture.shape[:2]) ** 0.5 / 10))
-    cv2.polylines(picture, outlines, True, _OUTLINE_EDGE, width + 2, cv2.LINE_AA)
-    cv2.polylines(picture, outlines, True, _OUTLINE, width, cv2.LINE_AA)
+    Raises:
+        ImageError: it is no JPEG.
+    """
+    stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if stored is None:
+        raise ImageError("no JPEG; expected an overlay that Blemish wrote. Inspect the image anew.")
+    return np.asarray(cv2.cvtColor(stored, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _ramp(values: FloatArray, low: float, high: float) -> FloatArray:

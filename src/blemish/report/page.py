@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import product
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from blemish.detection.decision import promise
 from blemish.report.overlay import encode_jpeg, heat_map, heat_scale
-from blemish.results import Inspection, Region, Threshold, Verdict
+from blemish.results import Threshold, Verdict
 
 if TYPE_CHECKING:
     import jinja2
@@ -47,17 +47,17 @@ class Row:
     overlay: str  # file of the overlay, relative to the page, "/" between folders
 
     @classmethod
-    def of(cls, inspection: Inspection, overlay: str) -> Row:
-        """Keep from an inspection what its row shows."""
-        strongest = inspection.regions[0] if inspection.regions else None
+    def of(cls, record: Mapping[str, Any]) -> Row:
+        """Keep what the row shows from a record as the JSON lines have it."""
+        strongest = record["regions"][0] if record["regions"] else None
         return cls(
-            path="" if inspection.path is None else str(inspection.path),
-            verdict=inspection.verdict,
-            score=inspection.score,
-            n_regions=len(inspection.regions),
-            peak=strongest.peak if strongest else None,
+            path=record["path"] or "",
+            verdict=Verdict(record["verdict"]),
+            score=record["score"],
+            n_regions=len(record["regions"]),
+            peak=strongest["peak"] if strongest else None,
             place=_place(strongest) if strongest else "",
-            overlay=overlay,
+            overlay=record["overlay"],
         )
 
     @property
@@ -232,9 +232,9 @@ def _ticks(low: float, high: float) -> list[tuple[float, str]]:
     return [(100 * (number - low) / (high - low), f"{number:.{decimals}f}") for number in numbers]
 
 
-def _place(region: Region) -> str:
-    area = "" if region.area_mm2 is None else f", {region.area_mm2:.3g} mm²"
-    return f"{region.width} × {region.height} px at column {region.left}, row {region.top}{area}"
+def _place(region: Mapping[str, Any]) -> str:
+    area = "" if region["area_mm2"] is None else f", {region['area_mm2']:.3g} mm²"
+    return f"{region['width']} × {region['height']} px at column {region['left']}, row {region['top']}{area}"
 
 
 def _images(n: int) -> str:

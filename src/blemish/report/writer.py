@@ -1,7 +1,8 @@
 """Writes what `inspect` leaves behind: ``results.csv``, ``results.jsonl``, ``overlays/`` and ``report.html``.
 
-Rows and overlays are written image by image, so a run that is killed keeps what it had; the page comes last. In between
-only a few words per image stay in memory, and the small pictures of the images that the page will show.
+Rows and overlays are written image by image, so a run that is killed keeps what it had, and the same run goes on there;
+the page comes last. In between only a few words per image stay in memory, and the small pictures of the images that the
+page will show.
 """
 
 from __future__ import annotations
@@ -10,30 +11,32 @@ import csv
 import heapq
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from blemish.errors import OutputError
-from blemish.images import write_bytes, write_text
-from blemish.report.overlay import encode_jpeg, grey_picture, overlay, shrink
+from blemish.errors import ImageError, OutputError
+from blemish.images import read_image, write_bytes, write_text
+from blemish.report.earlier import (
+    COLUMNS,
+    OVERLAYS,
+    REPORT,
+    RESULTS_CSV,
+    RESULTS_JSONL,
+    Listed,
+    clear,
+    find_kept,
+    one_line,
+    read_kept,
+)
+from blemish.report.overlay import Picture, decode_jpeg, encode_jpeg, grey_picture, heat_over, outlined, shrink
 from blemish.report.page import Batch, Failure, Row, Thumbnails, render_page
 from blemish.results import Inspection, Threshold
-
-RESULTS_CSV = "results.csv"
-RESULTS_JSONL = "results.jsonl"
-REPORT = "report.html"
-OVERLAYS = "overlays"
-
-COLUMNS = (
-    *("path", "verdict", "score", "threshold", "max_distance", "mean_distance", "height", "width", "n_regions"),
-    *("region_top", "region_left", "region_height", "region_width", "region_area_px", "region_area_mm2"),
-    *("region_peak", "region_mean", "overlay", "reason"),
-)  # of the CSV; ``region_...`` speak of the strongest region, the JSON lines list them all
 
 _ERROR = "error"  # verdict in CSV and JSON lines of an image that could not be read
 _MAX_THUMBNAILS = 500  # more would make the page too heavy to open
@@ -44,21 +47,48 @@ _OVERLAY_QUALITY = 90
 _MAX_NAME_BYTES = 180  # of an overlay's file name; file systems end at 255, and a number may follow
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """The pictures of one image, ready to be written; small, so that many may wait where no pixels could."""
+
+    overlay: bytes = field(repr=False)  # JPEG
+    small: Thumbnails = field(repr=False)
+
+
+def draw(inspection: Inspection) -> Drawing:
+    """Draw what was found on one image; it takes about as long as inspecting, and may run in any thread."""
+    grey = grey_picture(inspection.image)
+    heated = heat_over(grey, inspection.anomaly_map, inspection.threshold)
+    contours = [region.contour for region in inspection.regions]
+    large = outlined(heated, contours, _OVERLAY_SIDE)
+    return Drawing(encode_jpeg(large, _OVERLAY_QUALITY), _small(grey, heated, contours))
+
+
+def _small(grey: Picture, heated: Picture, contours: Sequence[Sequence[Sequence[int]]]) -> Thumbnails:
+    pictures = shrink(grey, _THUMBNAIL_SIDE), outlined(heated, contours, _THUMBNAIL_SIDE)
+    return Thumbnails(*(encode_jpeg(picture, _THUMBNAIL_QUALITY) for picture in pictures))
+
+
 class ResultWriter:
     """An output folder that fills up while images are inspected; use it in a ``with`` statement.
 
-    Opening it proves that the folder can be written and replaces the results of an earlier run there. Everything else
-    in the folder is left alone: where one of our names belongs to a foreign file, opening fails instead. The page is
-    written on leaving the ``with`` statement, also after an error or Ctrl-C, and then says that the run was stopped.
+    Opening it proves that the folder can be written and replaces the results of an earlier run there, but for the rows
+    that hold for this run too (`report.earlier`). Everything else in the folder is left alone: where one of our names
+    belongs to a foreign file, opening fails instead. The page is written on leaving the ``with`` statement, also after
+    an error or Ctrl-C, and then says that the run was stopped.
     """
 
-    def __init__(self, folder: Path, *, model_name: str, threshold: Threshold) -> None:
+    def __init__(
+        self, folder: Path, *, model_name: str, threshold: Threshold, run: str = "", images: Sequence[Listed] = ()
+    ) -> None:
         """Open the output folder; it is made if it is not there.
 
         Args:
             folder: where the results go.
             model_name: what the page calls the detector, such as the name of its file.
             threshold: the limit that made the verdicts.
+            run: names all that the rows depend on beside the images; a run of another name begins anew.
+            images: what is going to be added, in order; the first of them may be there already.
 
         Raises:
             OutputError: the folder cannot be written, or holds foreign files under our names.
@@ -69,17 +99,21 @@ class ResultWriter:
         self.warnings: tuple[str, ...] = ()  # about the batch as a whole, for the top of the page
         self._rows: list[Row] = []
         self._failures: list[Failure] = []
-        self._most_anomalous: list[tuple[float, str, Thumbnails]] = []  # a heap of score, overlay, pictures
+        self._most_anomalous: list[tuple[float, str, Thumbnails | _Kept]] = []  # a heap of score, overlay, pictures
         with _output_errors(folder), ExitStack() as files:
             folder.mkdir(parents=True, exist_ok=True)
-            _remove_earlier_run(folder)
+            self._kept = find_kept(folder, run, images)
+            clear(folder, run, self._kept)
             self._jsonl = files.enter_context(_open_text(folder / RESULTS_JSONL))
             self._csv = files.enter_context(_open_text(folder / RESULTS_CSV))
             self._csv_rows = csv.DictWriter(self._csv, COLUMNS, restval="", lineterminator="\n")
-            self._csv_rows.writeheader()
-            self._csv.flush()
+            if not self._kept.n_rows:
+                self._csv_rows.writeheader()
+                self._csv.flush()
             (folder / OVERLAYS).mkdir(exist_ok=True)
             self._taken_names = {path.stem.casefold() for path in (folder / OVERLAYS).iterdir()}
+            for record in self.kept():
+                self._note(record, _Kept(Path(record["path"]), record.get("regions", [])))
             self._files = files.pop_all()
 
     def __enter__(self) -> Self:
@@ -94,35 +128,45 @@ class ResultWriter:
             if error is None:  # otherwise the first error says more than what follows from it
                 raise
 
-    def add(self, inspection: Inspection) -> None:
-        """Write the overlay and the rows of one image.
+    def kept(self) -> Iterator[dict[str, Any]]:
+        """Read the records of an earlier run that stand for the first of the images: these need not be added again."""
+        return read_kept(self._folder, self._kept)
+
+    def add(self, record: Mapping[str, Any], drawing: Drawing | None) -> None:
+        """Write the rows and the overlay of one image.
+
+        Args:
+            record: `Inspection.to_dict`, or of an image that could not be inspected ``path``, the verdict "error" and a
+                ``reason``; what else it holds goes into the JSON lines.
+            drawing: its pictures; None exactly when it could not be inspected.
 
         Raises:
             OutputError: the disk is full or the folder has gone.
         """
-        overlay_path = f"{OVERLAYS}/{self._free_name(inspection.path)}.jpg"
-        write_bytes(self._folder / overlay_path, encode_jpeg(overlay(inspection, _OVERLAY_SIDE), _OVERLAY_QUALITY))
-        self._keep_thumbnails(inspection, overlay_path)  # before the row, which nothing must follow that can fail
-        self._write_row(_csv_row(inspection, overlay_path), {**inspection.to_dict(), "overlay": overlay_path})
-        self._rows.append(Row.of(inspection, overlay_path))
-
-    def add_failure(self, path: Path, reason: str) -> None:
-        """Write rows with the verdict "error" for an image that could not be read.
-
-        Raises:
-            OutputError: the disk is full or the folder has gone.
-        """
-        reason = " ".join(reason.split())  # one line, so that a row stays one line
-        record = {"path": str(path), "verdict": _ERROR, "reason": reason}
-        self._write_row({**record, "path": _path_cell(path), "reason": _text_cell(reason)}, record)
-        self._failures.append(Failure(str(path), reason))
-
-    def _write_row(self, csv_row: Mapping[str, object], record: Mapping[str, Any]) -> None:
+        if drawing is None:
+            written = {**record, "reason": one_line(record["reason"])}
+        else:
+            path = None if record["path"] is None else Path(record["path"])
+            written = {**record, "overlay": f"{OVERLAYS}/{self._free_name(path)}.jpg"}
+        # The row of the CSV comes last and says that all is there; the JSON line comes first and knows what to remove.
         with _output_errors(self._folder):
-            self._csv_rows.writerow(csv_row)
-            self._csv.flush()
-            self._jsonl.write(json.dumps(record, ensure_ascii=False) + "\n")
+            self._jsonl.write(json.dumps(written, ensure_ascii=False) + "\n")
             self._jsonl.flush()
+            if drawing is not None:
+                write_bytes(self._folder / written["overlay"], drawing.overlay)
+            self._csv_rows.writerow(_csv_row(written))
+            self._csv.flush()
+        self._note(written, drawing.small if drawing else None)
+
+    def _note(self, record: Mapping[str, Any], pictures: Thumbnails | _Kept | None) -> None:
+        """Keep in memory what the page will say of an image."""
+        if record["verdict"] == _ERROR or pictures is None:
+            self._failures.append(Failure(record["path"], record["reason"]))
+            return
+        self._rows.append(Row.of(record))
+        is_full = len(self._most_anomalous) == _MAX_THUMBNAILS
+        push = heapq.heappushpop if is_full else heapq.heappush
+        push(self._most_anomalous, (record["score"], record["overlay"], pictures))
 
     def _free_name(self, path: Path | None) -> str:
         """Choose an overlay's file name: the image's own, with its folder and then its number where that is taken."""
@@ -133,24 +177,19 @@ class ResultWriter:
         self._taken_names.add(name.casefold())  # some file systems do not tell A from a
         return name
 
-    def _keep_thumbnails(self, inspection: Inspection, overlay_path: str) -> None:
-        is_full = len(self._most_anomalous) == _MAX_THUMBNAILS
-        if is_full and inspection.score <= self._most_anomalous[0][0]:
-            return
-        pictures = shrink(grey_picture(inspection.image), _THUMBNAIL_SIDE), overlay(inspection, _THUMBNAIL_SIDE)
-        small = Thumbnails(*(encode_jpeg(picture, _THUMBNAIL_QUALITY) for picture in pictures))
-        push = heapq.heappushpop if is_full else heapq.heappush
-        push(self._most_anomalous, (inspection.score, overlay_path, small))
-
     def _close(self, *, complete: bool) -> None:
         with _output_errors(self._folder):
             self._files.close()
+        pictures = {
+            overlay_path: found.draw(self._folder / overlay_path) if isinstance(found, _Kept) else found
+            for _, overlay_path, found in self._most_anomalous
+        }
         batch = Batch(
             model_name=self._model_name,
             threshold=self._threshold,
             rows=self._rows,
             failures=self._failures,
-            thumbnails={overlay_path: small for _, overlay_path, small in self._most_anomalous},
+            thumbnails={overlay_path: small for overlay_path, small in pictures.items() if small is not None},
             finished=datetime.now().astimezone(),
             complete=complete,
             warnings=self.warnings,
@@ -158,51 +197,35 @@ class ResultWriter:
         write_text(self._folder / REPORT, render_page(batch))
 
 
-def _remove_earlier_run(folder: Path) -> None:
-    """Remove the files of an earlier run, its overlays by the list in its CSV; touch nothing that is not ours."""
-    present = [name for name in (RESULTS_CSV, RESULTS_JSONL, REPORT, OVERLAYS) if _holds_something(folder / name)]
-    if not present:
-        return
-    overlays = _listed_overlays(folder / RESULTS_CSV)
-    if overlays is None:
-        raise OutputError(
-            f"{folder} holds {', '.join(present)}, but no results of this version of Blemish; "
-            "expected an empty folder or an earlier run. Choose another output folder, or move these away."
-        )
-    for name in overlays:
-        (folder / OVERLAYS / name).unlink(missing_ok=True)
-    for name in (REPORT, RESULTS_JSONL, RESULTS_CSV):  # the CSV last, for by it we know what is ours
-        (folder / name).unlink(missing_ok=True)
+@dataclass(frozen=True)
+class _Kept:
+    """An image of an earlier run, whose pictures are drawn again from its files if the page is to show them."""
 
+    path: Path
+    regions: list[dict[str, Any]]
 
-def _holds_something(path: Path) -> bool:
-    if path.is_dir():
-        return any(path.iterdir())
-    return path.exists() and path.stat().st_size > 0
-
-
-def _listed_overlays(csv_path: Path) -> list[str] | None:
-    """Read the overlays' file names from an earlier CSV; None when it is missing or not ours."""
-    if not csv_path.is_file():
-        return None
-    with csv_path.open(encoding="utf-8", errors="replace", newline="") as stream:
-        if stream.readline() != ",".join(COLUMNS) + "\n":
+    def draw(self, overlay_path: Path) -> Thumbnails | None:
+        try:
+            grey = grey_picture(read_image(self.path))
+            heated = decode_jpeg(overlay_path.read_bytes())
+        except (ImageError, OSError):  # gone meanwhile: the page does without
             return None
-        # A row that a kill cut short has no overlay. Of the rest only the last part: nothing outside our folder.
-        return [Path(row["overlay"]).name for row in csv.DictReader(stream, COLUMNS) if row["overlay"]]
+        return _small(grey, heated, [region["contour"] for region in self.regions])
 
 
-def _csv_row(inspection: Inspection, overlay_path: str) -> dict[str, object]:
-    record = inspection.to_dict()
-    strongest = record["regions"][0] if record["regions"] else {}
+def _csv_row(record: Mapping[str, Any]) -> dict[str, object]:
     row = {name: record[name] for name in COLUMNS if name in record}
+    row["path"] = _path_cell(record["path"])
+    if "reason" in record:
+        return row | {"reason": _text_cell(record["reason"])}
+    strongest = record["regions"][0] if record["regions"] else {}
     row |= {f"region_{name}": value for name, value in strongest.items() if f"region_{name}" in COLUMNS}
-    return row | {"path": _path_cell(inspection.path), "n_regions": len(inspection.regions), "overlay": overlay_path}
+    return row | {"n_regions": len(record["regions"])}
 
 
-def _path_cell(path: Path | None) -> str:
+def _path_cell(path: str | None) -> str:
     """Write a path so that no spreadsheet takes it for a formula: ``./=1+1.png`` is still the same file."""
-    text = "" if path is None else str(path)
+    text = path or ""
     return f"./{text}" if _is_formula(text) else text
 
 
@@ -222,7 +245,7 @@ def _file_name(text: str) -> str:
 
 def _open_text(path: Path) -> TextIO:
     # Names that are not valid Unicode are written as \udcXX, which is how JSON spells them.
-    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+    return path.open("a", encoding="utf-8", errors="backslashreplace", newline="")
 
 
 @contextmanager
