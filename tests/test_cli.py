@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from blemish import cli
 from blemish.cli import app, main
 from blemish.detection.detector import Detector
+from blemish.detection.engines import ENGINES
 from blemish.errors import BlemishError
 from blemish.images import write_image
 from blemish.learning.fit import METHODS
@@ -23,17 +24,8 @@ from blemish.learning.triplets import PAPER_SCALES
 PAPER = ("--method", "tayeh2020", "--side", 128, "--epochs", 1)  # the shortest training of either kind
 NEAREST = ("--steps", 1)
 COMMANDS = (
-    "fit",
-    "enroll",
-    "calibrate",
-    "threshold",
-    "zones",
-    "inspect",
-    "defects",
-    "evaluate",
-    "compare",
-    "reproduce",
-    "demo",
+    *("fit", "enroll", "calibrate", "threshold", "zones", "inspect", "verify"),
+    *("defects", "evaluate", "compare", "reproduce", "demo"),
 )
 
 
@@ -72,6 +64,7 @@ def test_the_help_describes_every_command_in_a_whole_sentence() -> None:
 
 
 def test_the_choices_are_those_of_the_library() -> None:
+    assert {each.value for each in cli._Runtime} == {"auto", *ENGINES}
     assert {each.value for each in cli._Method} == set(METHODS)
     assert {each.value for each in cli._Reference} == {"auto", *Reference}
     assert {each.value for each in cli._PaperReference} == set(Reference)
@@ -147,6 +140,12 @@ def test_inspect_goes_on_after_a_broken_file_and_writes_everything(
     assert len((out / "results.jsonl").read_text().splitlines()) == 9
     assert len(list((out / "overlays").iterdir())) == 8
     assert (out / "report.html").exists()
+
+
+def test_the_runtime_that_was_measured_and_taken_is_named(model_path: Path, category_dir: Path) -> None:
+    result = run("inspect", model_path, category_dir / "test" / "good" / "000.png", "--runtime", "auto")
+    assert result.exit_code in (0, 1)
+    assert "Runtime: o" in result.stderr
 
 
 def test_enroll_and_evaluate(model_path: Path, category_dir: Path, tmp_path: Path) -> None:

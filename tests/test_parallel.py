@@ -34,7 +34,7 @@ def test_no_more_than_a_few_items_are_taken_ahead() -> None:
     for n in range(100):
         assert next(results) == n
         assert len(taken) <= n + 4
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 def test_an_error_comes_in_its_turn() -> None:
@@ -62,7 +62,7 @@ def test_what_has_not_begun_is_dropped_when_nobody_wants_more() -> None:
     results = in_order(wait, range(100), n_threads=1)
     assert next(results) == 0
     go.set()
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert len(done) <= 2
 
 

@@ -47,7 +47,7 @@ class _Commands(TyperGroup):
             raise typer.Exit(_STOPPED) from None
 
 
-class _Method(StrEnum):  # this and the next three repeat what blemish.learning takes, which must not be loaded to parse
+class _Method(StrEnum):  # this and the next four repeat what the library takes, which must not be loaded to parse
     NEAREST = "nearest"
     TAYEH2020 = "tayeh2020"
     STAAR2019 = "staar2019"
@@ -62,6 +62,12 @@ class _Reference(StrEnum):
 class _PaperReference(StrEnum):
     LOCATION = "location"
     CATEGORY = "category"
+
+
+class _Runtime(StrEnum):
+    ONNXRUNTIME = "onnxruntime"
+    OPENVINO = "openvino"
+    AUTO = "auto"
 
 
 class _Side(StrEnum):
@@ -381,6 +387,10 @@ def inspect(
     mm_per_pixel: Annotated[
         float | None, typer.Option(help="Side of a pixel on the surface: tells areas in square millimetres too.")
     ] = None,
+    runtime: Annotated[
+        _Runtime,
+        typer.Option(help="What runs the graph; scores are the same. auto: measure those installed, take the fastest."),
+    ] = _Runtime.ONNXRUNTIME,
     as_json: AsJson = False,
 ) -> None:
     """Inspect images: a verdict for each, and with -o tables, overlays and an HTML report.
@@ -390,7 +400,9 @@ def inspect(
     """
     from blemish.report.batch import inspect_batch
 
-    detector = blemish.Detector.load(model, mm_per_pixel=mm_per_pixel)
+    detector = blemish.Detector.load(model, mm_per_pixel=mm_per_pixel, runtime=runtime.value)
+    if runtime is _Runtime.AUTO:
+        _say(f"Runtime: {detector.runtime}, the fastest of those installed.")
     with _progress() as progress:
         counts = inspect_batch(detector, images, output, tell=_print_json if as_json else _print_row, progress=progress)
     if counts.warnings:
@@ -407,6 +419,41 @@ def inspect(
         if output is not None:
             _say(f"Report: {output / 'report.html'}")
     raise typer.Exit(2 if counts.failed else 1 if counts.unsure or counts.defective else 0)
+
+
+@app.command(short_help="Prove that a model decides here as where it was made.")
+def verify(model: ModelIn, images: Images, as_json: AsJson = False) -> None:
+    """Compare the scores of images: by every installed runtime, and with those stored when the model was made.
+
+    Exit code: 0 when all agree, 1 when not. The images that set the threshold prove most, for their scores are stored.
+    """
+    from blemish.datasets import list_images
+    from blemish.detection.model_file import read_model
+    from blemish.detection.verification import TOLERANCE
+    from blemish.detection.verification import verify as compare
+
+    paths = [path for source in images for path in list_images(source)]
+    with _progress() as progress:
+        compared = compare(read_model(model), paths, progress=progress)
+    for each in compared:
+        if as_json:
+            _print_json(each.to_dict())
+            continue
+        scores = "  ".join(f"{name} {score:.6f} {each.verdicts[name]:9}" for name, score in each.scores.items())
+        stored = "-" if each.stored is None else f"{each.stored:.6f}"
+        agrees = "agrees" if each.agrees else "DIFFERS"
+        _print(f"{agrees:7}  {each.difference:7.1e}  {scores}  stored {stored:8}  {each.path}")
+    n_differing = sum(not each.agrees for each in compared)
+    if not as_json:
+        n_stored = sum(each.stored is not None for each in compared)
+        _say(
+            f"{len(compared)} images by {' and '.join(compared[0].scores)}, {n_stored} with a stored score: "
+            f"largest difference {max(each.difference for each in compared):.1e}, allowed {TOLERANCE:.0e}; "
+            f"{n_differing} differ."
+        )
+        if n_on_limit := sum(each.is_on_limit for each in compared):
+            _say(f"{n_on_limit} on a limit itself, where the last digit of the score makes the verdict.")
+    raise typer.Exit(1 if n_differing else 0)
 
 
 @app.command(short_help="Show the synthetic defects on your own images.")

@@ -45,6 +45,6 @@ class MissingExtraError(BlemishError, ImportError):
     """A part of Blemish that is not installed was called; the message has the pip command."""
 
     @classmethod
-    def of(cls, error: ModuleNotFoundError) -> MissingExtraError:
+    def of(cls, error: ModuleNotFoundError, extra: str = "learn") -> MissingExtraError:
         """Say of a failed import which extra brings the missing package."""
-        return cls(f"This needs {error.name}, which is not installed. Install it with: pip install 'blemish[learn]'")
+        return cls(f"This needs {error.name}, which is not installed. Install it with: pip install 'blemish[{extra}]'")

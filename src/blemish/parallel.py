@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -18,11 +18,13 @@ def n_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_order(task: Callable[[_Item], _Result], items: Iterable[_Item], n_threads: int) -> Iterator[_Result]:
+def in_order(
+    task: Callable[[_Item], _Result], items: Iterable[_Item], n_threads: int
+) -> Generator[_Result, None, None]:
     """Do a task for every item, several at once, and yield the results in the order of the items.
 
     However many items there are, only a few are worked on or wait to be yielded. What the task raises comes out in its
-    turn. When the iterator is closed, by Ctrl-C too, what has not begun is dropped and what has begun is waited for.
+    turn. When the generator is closed, by Ctrl-C too, what has not begun is dropped and what has begun is waited for.
 
     Example:
         >>> list(in_order(abs, [-3, 2, -1], n_threads=2))

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from blemish.datasets import content_hash
 from blemish.detection.decision import conformal_threshold, decide, limit_exceeded, require_alpha, threshold_at
 from blemish.detection.drift import image_statistics
+from blemish.detection.engines import DEFAULT
 from blemish.detection.history import changed, undone
 from blemish.detection.model_file import HELD_OUT, Description, Model, read_model, write_model
 from blemish.detection.regions import find_regions
-from blemish.detection.runtime import Distances, Runtime
+from blemish.detection.runtime import Distances, Runtime, fastest_engine
 from blemish.detection.scoring import anomaly_map
 from blemish.detection.zones import from_text, to_text
 from blemish.errors import DatasetError, ImageError, SettingError
@@ -24,6 +25,7 @@ from blemish.images import as_image, read_image
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray, Inspection, Threshold
 
+_USUAL_SIDE = 1024  # pixels, of an image that stands for all when runtimes are measured
 ImageSource = Path | str | NDArray[np.generic]  # a file, or pixels as `images.as_image` takes them
 
 
@@ -37,33 +39,44 @@ class Detector:
     Args:
         model: a model file in memory.
         mm_per_pixel: side of a pixel of the images on the surface, for areas in square millimetres; None: not known.
-        threads: cores that work on one image; None: all.
+        runtime: the library that runs the graph, "onnxruntime" or "openvino"; scores are the same within 1e-4.
+        threads: cores that work on one image, where several images share the machine; None: all.
 
     Raises:
-        ModelFileError: the graph cannot be loaded. SettingError: mm_per_pixel is not above 0.
+        ModelFileError: the graph cannot be loaded.
+        SettingError: mm_per_pixel is not above 0, or there is no such runtime. MissingExtraError: it is not installed.
     """
 
-    def __init__(self, model: Model, *, mm_per_pixel: float | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, model: Model, *, mm_per_pixel: float | None = None, runtime: str = DEFAULT, threads: int | None = None
+    ) -> None:
         if mm_per_pixel is not None and not 0 < mm_per_pixel < np.inf:
             raise SettingError(f"Found {mm_per_pixel} mm per pixel; expected more than 0, such as 0.05.")
         self.model = model
         self.mm_per_pixel = mm_per_pixel
-        self._runtime = Runtime(model.graph, threads)
+        self.runtime = runtime
+        self._runtime = Runtime(model.graph, runtime, threads)
         ignored = model.description.ignored
         self._ignored = None if ignored is None else from_text(ignored)
 
     @classmethod
-    def load(cls, path: Path | str, *, mm_per_pixel: float | None = None) -> Detector:
+    def load(cls, path: Path | str, *, mm_per_pixel: float | None = None, runtime: str = DEFAULT) -> Detector:
         """Read a ``.blemish`` file.
 
         Args:
             path: of the file.
             mm_per_pixel: as for `Detector`.
+            runtime: as for `Detector`, or "auto": measure the installed ones and take the fastest.
 
         Raises:
-            ModelFileError: there is none, or it is damaged, foreign or too new. SettingError: as for `Detector`.
+            ModelFileError: there is none, or it is damaged, foreign or too new.
+            SettingError, MissingExtraError: as for `Detector`.
         """
-        return cls(read_model(Path(path)), mm_per_pixel=mm_per_pixel)
+        model = read_model(Path(path))
+        if runtime == "auto":
+            image = np.random.default_rng(0).random((_USUAL_SIDE, _USUAL_SIDE), dtype=np.float32)
+            runtime = fastest_engine(model.graph, model.description.preparation.apply(image))
+        return cls(model, mm_per_pixel=mm_per_pixel, runtime=runtime)
 
     def save(self, path: Path | str) -> None:
         """Write the ``.blemish`` file, at once or not at all.
@@ -75,12 +88,12 @@ class Detector:
 
     def with_threads(self, threads: int) -> Detector:
         """Return this detector with so many cores for an image: one, where several images are inspected at once."""
-        return Detector(self.model, mm_per_pixel=self.mm_per_pixel, threads=threads)
+        return self._with(self.description, threads)
 
     @property
     def fingerprint(self) -> str:
         """What tells this detector from others that may find something else."""
-        return f"{self.model.fingerprint} at {self.mm_per_pixel} mm per pixel"
+        return f"{self.model.fingerprint} by {self.runtime} at {self.mm_per_pixel} mm per pixel"
 
     @property
     def description(self) -> Description:
@@ -256,8 +269,9 @@ class Detector:
     def _changed(self, description: Description, what: str, who: str, why: str) -> Detector:
         return self._with(changed(self.description, description, what, who=who, why=why))
 
-    def _with(self, description: Description) -> Detector:
-        return Detector(replace(self.model, description=description), mm_per_pixel=self.mm_per_pixel)
+    def _with(self, description: Description, threads: int | None = None) -> Detector:
+        model = replace(self.model, description=description)
+        return Detector(model, mm_per_pixel=self.mm_per_pixel, runtime=self.runtime, threads=threads)
 
     def _good_scores(self) -> list[float]:
         if not self.description.good_scores:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import onnxruntime
 
-from blemish.errors import ModelFileError
+from blemish.detection.engines import DEFAULT, installed_engines, load_engine
+from blemish.errors import BlemishError, ModelFileError
 from blemish.results import FloatArray
 
 _INPUTS: Final = {"pixels": 4, "counted": 2}  # name -> number of axes
 _OLD_INPUTS: Final = {"pixels": 4}  # of files made before there were zones: every cell counts
 _OUTPUTS: Final = {"distance_map": 3, "score": 1, "max_distance": 1, "mean_distance": 1}
 _OLD_OUTPUTS: Final = {name: n for name, n in _OUTPUTS.items() if name != "score"}  # format 1: the maximum is the score
+_ROUNDS: Final = 5  # of measuring; the first warms up
 _REMEDY: Final = "Make the model file anew with `blemish fit` or `blemish enroll`."
 
 
@@ -36,21 +39,22 @@ class Runtime:
 
     Args:
         graph: a serialised ONNX model with the inputs and outputs of `learning.graph.build_graph`.
-        threads: cores that one run uses; None: all.
+        engine: the library that runs it, one of `engines.ENGINES`.
+        threads: cores that one run uses, where several runs share the machine; None: all.
 
     Raises:
         ModelFileError: the graph cannot be loaded, or has other inputs and outputs.
+        SettingError: there is no such engine. MissingExtraError: it is not installed.
     """
 
-    def __init__(self, graph: bytes, threads: int | None = None) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0  # 0 is ONNX Runtime's word for all
-        options.log_severity_level = 4  # what goes wrong is raised; it need not go to the user's terminal as well
+    def __init__(self, graph: bytes, engine: str = DEFAULT, threads: int | None = None) -> None:
         try:
-            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises a family of its own without a common base
+            self._engine = load_engine(engine, graph, threads)
+        except BlemishError:
+            raise
+        except Exception as error:  # both libraries raise families of their own without a common base
             raise ModelFileError(f"The graph in the model file cannot be loaded: {error}. {_REMEDY}") from error
-        inputs, outputs = _axes(self._session.get_inputs()), _axes(self._session.get_outputs())
+        inputs, outputs = self._engine.inputs, self._engine.outputs
         self._outputs = list(_OUTPUTS if "score" in outputs else _OLD_OUTPUTS)
         self._counts = inputs == _INPUTS
         if inputs not in (_INPUTS, _OLD_INPUTS) or not _OLD_OUTPUTS.items() <= outputs.items():
@@ -74,10 +78,10 @@ class Runtime:
         pixels = np.ascontiguousarray(image, dtype=np.float32)[None, None]  # (1, 1, H, W)
         try:
             inputs = {"pixels": pixels, "counted": counted} if self._counts else {"pixels": pixels}
-            distance_map, *scores = self._session.run(self._outputs, inputs)
+            distance_map, *scores = self._engine.run(inputs, self._outputs)
             *score, maximum, mean = (float(value) for (value,) in scores)
             found = Distances(distance_map[0], score[0] if score else maximum, maximum, mean)
-        except Exception as error:  # see above
+        except Exception as error:  # as above
             raise ModelFileError(
                 f"The graph in the model file fails on {image.shape[0]} x {image.shape[1]} pixels: {error}. {_REMEDY}"
             ) from error
@@ -86,6 +90,19 @@ class Runtime:
         return found
 
 
-def _axes(tensors: list[Any]) -> dict[str, int]:
-    """Return the name and the number of axes of every float32 tensor among a graph's inputs or outputs."""
-    return {tensor.name: len(tensor.shape) for tensor in tensors if tensor.type == "tensor(float)"}
+def fastest_engine(graph: bytes, image: FloatArray) -> str:
+    """Measure the installed engines on one prepared image, and name the fastest; it takes a second or so for each.
+
+    Where only one is installed there is nothing to measure.
+    """
+    names = installed_engines()
+    if len(names) == 1:
+        return names[0]
+    runtimes = {name: Runtime(graph, name) for name in names}
+    seconds = dict.fromkeys(names, math.inf)
+    for _ in range(_ROUNDS):
+        for name, runtime in runtimes.items():  # in turns, so that a slow moment of the machine hits all
+            began = time.perf_counter()
+            runtime.run(image)
+            seconds[name] = min(seconds[name], time.perf_counter() - began)
+    return min(seconds, key=lambda name: seconds[name])
