@@ -125,8 +125,8 @@ def in_torch(candidate: Candidate, threads: int | None, *, is_compiled: bool) ->
 
 
 def in_engine(name: str, graph: bytes, candidate: Candidate, threads: int | None) -> Task:
-    engine, pixels = load_engine(name, graph, threads), candidate.pixels.numpy()
-    return lambda: engine.run(pixels, [candidate.output])
+    engine, inputs = load_engine(name, graph, threads), {"pixels": candidate.pixels.numpy()}
+    return lambda: engine.run(inputs, [candidate.output])
 
 
 def quantised(candidate: Candidate) -> bytes:

@@ -52,7 +52,7 @@ class FakeDetector:
             height=image.shape[0],
             width=image.shape[1],
             image=image,
-            anomaly_map=image,
+            map_at=lambda height, width: image,
         )
 
 

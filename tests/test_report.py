@@ -24,7 +24,7 @@ from blemish.report.earlier import COLUMNS
 from blemish.report.overlay import encode_jpeg, grey_picture, heat_map, heat_scale, overlay, shrink
 from blemish.report.page import Batch, Failure, Figure, Row, Section, Table, Thumbnails, render_document, render_page
 from blemish.report.writer import ResultWriter, draw
-from blemish.results import Inspection, Region, Threshold, Verdict
+from blemish.results import FloatArray, Inspection, Region, Threshold, Verdict
 
 LIMIT = 2.0
 THRESHOLD = Threshold(value=LIMIT, alpha=0.01, promised_alpha=0.01, n_images=143)
@@ -57,7 +57,7 @@ def make_inspection(path: Path | str | None = "part.png", score: float = 1.0, li
         height=40,
         width=60,
         image=np.tile(np.linspace(0, 1, 60, dtype=np.float32), (40, 1)),
-        anomaly_map=anomaly_map,
+        map_at=lambda height, width: cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_AREA),
     )
 
 
@@ -193,6 +193,17 @@ def test_regions_are_outlined() -> None:
 
 def test_a_large_picture_is_shrunk_to_the_side_and_keeps_its_shape() -> None:
     assert overlay(make_inspection(score=3.0), side=30).shape == (20, 30, 3)
+
+
+def test_a_small_picture_needs_no_map_at_the_size_of_the_image() -> None:
+    asked: list[tuple[int, int]] = []
+
+    def map_at(height: int, width: int) -> FloatArray:
+        asked.append((height, width))
+        return np.full((height, width), 3.0, np.float32)
+
+    overlay(replace(make_inspection(score=3.0), map_at=map_at), side=30)
+    assert asked == [(20, 30)]
 
 
 def test_a_line_of_pixels_survives_shrinking() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from blemish.detection import scoring
 from blemish.detection.regions import find_regions
-from blemish.detection.scoring import Geometry, anomaly_map
+from blemish.detection.scoring import Geometry, anomaly_map, map_at
 
 SAME_SIZE = Geometry(centre=32, stride=2, scale_y=1, scale_x=1)
 
@@ -51,6 +51,16 @@ def test_a_smaller_image_keeps_every_peak(side: int) -> None:
     geometry = Geometry(centre=32, stride=2, scale_y=side / 256, scale_x=side / 256)
     full = anomaly_map(peak_at(41, 17), geometry, side, side)
     assert full.max() == 1
+
+
+@pytest.mark.parametrize("factor", [0.25, 1, 2])
+def test_the_map_of_a_resized_picture_has_the_peak_at_the_same_part_of_it(factor: float) -> None:
+    height, width = round(256 * factor), round(512 * factor)
+    geometry = Geometry(centre=32, stride=2, scale_y=1, scale_x=2)
+    full = map_at(peak_at(30, 50), geometry, (256, 512), height, width)
+    assert full.shape == (height, width)
+    y, x = np.argwhere(full == full.max()).mean(axis=0)
+    assert (y + 0.5, x + 0.5) == pytest.approx((factor * 92.5, factor * 265), abs=2 * factor + 1)
 
 
 def test_values_stay_within_those_of_the_map() -> None:

@@ -5,8 +5,10 @@ All are frozen; all but the pictures turn into plain JSON with ``to_dict``. High
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +66,16 @@ class Inspection:
     height: int  # of the image as it was read
     width: int
     image: FloatArray = field(repr=False, compare=False)  # (height, width) float32 in [0, 1], grey, as it was read
-    anomaly_map: FloatArray = field(repr=False, compare=False)  # (height, width) float32, distance at every pixel
+    map_at: Callable[[int, int], FloatArray] = field(repr=False, compare=False)  # the map at other (rows, columns)
+
+    @cached_property
+    def anomaly_map(self) -> FloatArray:
+        """Distance at every pixel: ``(height, width)`` float32, made when it is asked for."""
+        return self.map_at(self.height, self.width)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the pictures as JSON-ready plain data."""
-        record = {
-            item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("image", "anomaly_map")
-        }
+        record = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("image", "map_at")}
         record["path"] = None if self.path is None else str(self.path)
         record["verdict"] = self.verdict.value
         record["regions"] = [asdict(region) for region in self.regions]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from blemish.detection.history import changed, undone
 from blemish.detection.model_file import HELD_OUT, Description, Model, read_model, write_model
 from blemish.detection.regions import find_regions
 from blemish.detection.runtime import Distances, Runtime, fastest_engine
-from blemish.detection.scoring import anomaly_map
+from blemish.detection.scoring import map_at
 from blemish.detection.zones import from_text, to_text
 from blemish.errors import DatasetError, ImageError, SettingError
 from blemish.images import as_image, read_image
@@ -132,7 +133,7 @@ class Detector:
             height=pixels.shape[0],
             width=pixels.shape[1],
             image=pixels,
-            anomaly_map=anomaly_map(distances.distance_map, geometry, *pixels.shape),
+            map_at=partial(map_at, distances.distance_map, geometry, pixels.shape),
         )
 
     def calibrate(

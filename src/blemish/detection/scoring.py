@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Final
 
@@ -69,6 +69,18 @@ def anomaly_map(distance_map: FloatArray, geometry: Geometry, height: int, width
         grid_x, grid_y = np.meshgrid(columns.astype(np.float32), rows.astype(np.float32))
         tile[:] = cv2.remap(peaks, grid_x, grid_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return resampled
+
+
+def map_at(distance_map: FloatArray, geometry: Geometry, size: tuple[int, int], height: int, width: int) -> FloatArray:
+    """Bring a distance map to a picture of the image, of any size.
+
+    Args:
+        distance_map, geometry: as for `anomaly_map`.
+        size: rows and columns of the image that the geometry speaks of.
+        height, width: of the picture.
+    """
+    scale_y, scale_x = geometry.scale_y * height / size[0], geometry.scale_x * width / size[1]
+    return anomaly_map(distance_map, replace(geometry, scale_y=scale_y, scale_x=scale_x), height, width)
 
 
 def _reach(pixels_per_cell: float) -> int:

@@ -69,48 +69,38 @@ def overlay(inspection: Inspection, side: int) -> Picture:
     Returns:
         ``(H, W, 3)`` uint8, RGB.
     """
-    heated = heat_over(grey_picture(inspection.image), inspection.anomaly_map, inspection.threshold)
-    return outlined(heated, [region.contour for region in inspection.regions], side)
+    return draw_over(grey_picture(shrink(inspection.image, side)), inspection)
 
 
-def heat_over(grey: Picture, anomaly_map: FloatArray, threshold: float) -> Picture:
-    """Lay heat over a grey picture where the distance nears the threshold.
+def draw_over(grey: Picture, inspection: Inspection) -> Picture:
+    """Draw what was found over a picture of the image, of any size; its outlines are as thick as fits that size.
 
     Args:
         grey: ``(H, W)`` uint8.
-        anomaly_map: ``(H, W)`` float32, distances.
-        threshold: the colours' scale hangs on it.
+        inspection: with its map and regions.
 
     Returns:
         ``(H, W, 3)`` uint8, RGB.
     """
-    picture = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
-    limit = max(threshold, 0.0)
-    opacity = _STRONGEST_TINT * _ramp(anomaly_map, _SHOWN_FROM * limit, _SHOWN_FULLY * limit)
-    shown = opacity > 0
-    weight = opacity[shown][:, np.newaxis]  # (pixels, 1)
-    heat = heat_map(anomaly_map, *heat_scale(threshold))[shown]  # (pixels, 3)
-    picture[shown] = np.rint((1 - weight) * picture[shown] + weight * heat).astype(np.uint8)
+    picture = _heat_over(grey, inspection.map_at(*grey.shape), inspection.threshold)
+    scale = max(grey.shape) / max(inspection.height, inspection.width)
+    draw_outlines(picture, [region.contour for region in inspection.regions], scale)
     return picture
 
 
-def outlined(picture: Picture, contours: Sequence[Sequence[Sequence[int]]], side: int) -> Picture:
-    """Return a copy of at most ``side`` pixels a side, with outlines that are as thick as fits that copy.
+def draw_outlines(picture: Picture, contours: Sequence[Sequence[Sequence[int]]], scale: float) -> None:
+    """Outline regions in a picture.
 
     Args:
-        picture: ``(H, W, 3)`` uint8, RGB.
-        contours: (row, column) pairs of each region, in pixels of the picture.
-        side: a larger picture is shrunk.
+        picture: ``(H, W, 3)`` uint8, RGB; it is changed.
+        contours: (row, column) pairs of each region, in pixels of the image.
+        scale: pixels of the picture per pixel of the image.
     """
-    copy = shrink(picture, side).copy()
-    scale = max(copy.shape) / max(picture.shape)
-    outlines = [
-        np.rint(scale * np.array(contour)[:, ::-1]).astype(np.int32) for contour in contours
-    ]  # (x, y), OpenCV's
-    width = max(1, round(max(copy.shape[:2]) ** 0.5 / 10))
-    cv2.polylines(copy, outlines, True, _OUTLINE_EDGE, width + 2, cv2.LINE_AA)
-    cv2.polylines(copy, outlines, True, _OUTLINE, width, cv2.LINE_AA)
-    return copy
+    # (column, row), as OpenCV wants points
+    outlines = [np.rint(scale * np.array(contour)[:, ::-1]).astype(np.int32) for contour in contours]
+    width = max(1, round(max(picture.shape[:2]) ** 0.5 / 10))
+    cv2.polylines(picture, outlines, True, _OUTLINE_EDGE, width + 2, cv2.LINE_AA)
+    cv2.polylines(picture, outlines, True, _OUTLINE, width, cv2.LINE_AA)
 
 
 def grey_picture(image: FloatArray) -> Picture:
@@ -160,6 +150,19 @@ def decode_jpeg(data: bytes) -> Picture:
     if stored is None:
         raise ImageError("no JPEG; expected an overlay that Blemish wrote. Inspect the image anew.")
     return np.asarray(cv2.cvtColor(stored, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _heat_over(grey: Picture, anomaly_map: FloatArray, threshold: float) -> Picture:
+    picture = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
+    limit = max(threshold, 0.0)
+    opacity = _STRONGEST_TINT * _ramp(anomaly_map, _SHOWN_FROM * limit, _SHOWN_FULLY * limit)
+    shown = opacity > 0
+    if not shown.any():
+        return picture
+    weight = opacity[shown][:, np.newaxis]  # (pixels, 1)
+    heat = heat_map(anomaly_map[shown][np.newaxis], *heat_scale(threshold))[0]  # (pixels, 3)
+    picture[shown] = np.rint((1 - weight) * picture[shown] + weight * heat).astype(np.uint8)
+    return picture
 
 
 def _ramp(values: FloatArray, low: float, high: float) -> FloatArray:

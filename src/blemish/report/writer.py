@@ -34,7 +34,7 @@ from blemish.report.earlier import (
     one_line,
     read_kept,
 )
-from blemish.report.overlay import Picture, decode_jpeg, encode_jpeg, grey_picture, heat_over, outlined, shrink
+from blemish.report.overlay import Picture, decode_jpeg, draw_outlines, draw_over, encode_jpeg, grey_picture, shrink
 from blemish.report.page import Batch, Failure, Row, Thumbnails, render_page
 from blemish.results import Inspection, Threshold
 
@@ -42,7 +42,7 @@ _ERROR = "error"  # verdict in CSV and JSON lines of an image that could not be 
 _MAX_THUMBNAILS = 500  # more would make the page too heavy to open
 _THUMBNAIL_SIDE = 288  # pixels, twice what the page shows, for sharp screens
 _THUMBNAIL_QUALITY = 75  # of JPEG
-_OVERLAY_SIDE = 16_384  # pixels; JPEG ends at 65,500, most viewers before that
+_OVERLAY_SIDE = 8192  # pixels; more would show no more of the map, and take a gigabyte to draw
 _OVERLAY_QUALITY = 90
 _MAX_NAME_BYTES = 180  # of an overlay's file name; file systems end at 255, and a number may follow
 
@@ -57,16 +57,14 @@ class Drawing:
 
 def draw(inspection: Inspection) -> Drawing:
     """Draw what was found on one image; it takes about as long as inspecting, and may run in any thread."""
-    grey = grey_picture(inspection.image)
-    heated = heat_over(grey, inspection.anomaly_map, inspection.threshold)
-    contours = [region.contour for region in inspection.regions]
-    large = outlined(heated, contours, _OVERLAY_SIDE)
-    return Drawing(encode_jpeg(large, _OVERLAY_QUALITY), _small(grey, heated, contours))
+    large, small = (grey_picture(shrink(inspection.image, side)) for side in (_OVERLAY_SIDE, _THUMBNAIL_SIDE))
+    return Drawing(
+        encode_jpeg(draw_over(large, inspection), _OVERLAY_QUALITY), _thumbnails(small, draw_over(small, inspection))
+    )
 
 
-def _small(grey: Picture, heated: Picture, contours: Sequence[Sequence[Sequence[int]]]) -> Thumbnails:
-    pictures = shrink(grey, _THUMBNAIL_SIDE), outlined(heated, contours, _THUMBNAIL_SIDE)
-    return Thumbnails(*(encode_jpeg(picture, _THUMBNAIL_QUALITY) for picture in pictures))
+def _thumbnails(image: Picture, overlay: Picture) -> Thumbnails:
+    return Thumbnails(encode_jpeg(image, _THUMBNAIL_QUALITY), encode_jpeg(overlay, _THUMBNAIL_QUALITY))
 
 
 class ResultWriter:
@@ -206,11 +204,13 @@ class _Kept:
 
     def draw(self, overlay_path: Path) -> Thumbnails | None:
         try:
-            grey = grey_picture(read_image(self.path))
-            heated = decode_jpeg(overlay_path.read_bytes())
+            image = read_image(self.path)
+            overlay = shrink(decode_jpeg(overlay_path.read_bytes()), _THUMBNAIL_SIDE)
         except (ImageError, OSError):  # gone meanwhile: the page does without
             return None
-        return _small(grey, heated, [region["contour"] for region in self.regions])
+        contours = [region["contour"] for region in self.regions]
+        draw_outlines(overlay, contours, scale=max(overlay.shape) / max(image.shape))
+        return _thumbnails(grey_picture(shrink(image, _THUMBNAIL_SIDE)), overlay)
 
 
 def _csv_row(record: Mapping[str, Any]) -> dict[str, object]:
