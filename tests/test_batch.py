@@ -290,6 +290,22 @@ def test_a_run_that_was_killed_at_once_is_begun_anew(images: Path, tmp_path: Pat
     assert inspect_batch(fake(), [images], tmp_path / "out").kept == 0
 
 
+@pytest.mark.parametrize("name", ["results.csv", "results.jsonl"])
+def test_a_table_that_has_gone_is_made_anew(images: Path, tmp_path: Path, name: str) -> None:
+    inspect_batch(fake(), [images], tmp_path / "out")
+    (tmp_path / "out" / name).unlink()
+    assert inspect_batch(fake(), [images], tmp_path / "out").kept == 0
+    assert len(rows(tmp_path / "out")) == 4
+
+
+def test_a_damaged_table_is_made_anew(images: Path, tmp_path: Path) -> None:
+    inspect_batch(fake(), [images], tmp_path / "out")
+    header = (tmp_path / "out" / "results.csv").read_bytes().splitlines(keepends=True)[0]
+    (tmp_path / "out" / "results.csv").write_bytes(header + b'"' + b"x" * 200_000)
+    assert inspect_batch(fake(), [images], tmp_path / "out").kept == 0
+    assert len(rows(tmp_path / "out")) == 4
+
+
 def test_an_overlay_that_has_gone_is_drawn_again(images: Path, tmp_path: Path) -> None:
     inspect_batch(fake(), [images], tmp_path / "out")
     (tmp_path / "out" / "overlays" / "c.jpg").unlink()

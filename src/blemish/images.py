@@ -37,7 +37,9 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff"})  # those that can hold 16-bit samples
 _WHITE = {np.dtype(np.bool_): 1, np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
-_LUMA = (299, 587, 114)  # Rec. 601 in thousandths: 8-bit sums stay whole, so grey stored as RGB is exactly that grey
+# Rec. 601 in thousandths: 8-bit sums stay whole, so grey stored as RGB is exactly that grey.
+_LUMA = np.array([[299, 587, 114]], dtype=np.float32)
+_ROWS = 1024  # of an image that are turned to grey at once
 _FLAT = 0.5 / 65535  # half a 16-bit step: smaller differences are rounding, not surface
 _OTHER_BYTE_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _N_FAILURES_NAMED = 10  # that one error names
@@ -128,10 +130,11 @@ def as_image(array: NDArray[Any]) -> FloatArray:
     white = _white(pixels)
     if pixels.ndim == 2:
         return np.asarray(np.divide(pixels, white, dtype=np.float32))
-    red, green, blue = (
-        np.multiply(pixels[:, :, channel], weight, dtype=np.float32) for channel, weight in enumerate(_LUMA)
-    )
-    grey: FloatArray = (red + green + blue) / np.float32(1000 * white)
+    grey: FloatArray = np.empty(pixels.shape[:2], dtype=np.float32)
+    for top in range(0, len(grey), _ROWS):  # the colours of a very large image would need gigabytes as float32
+        colours = pixels[top : top + _ROWS, :, :3].astype(np.float32)
+        grey[top : top + _ROWS] = cv2.transform(colours, _LUMA)
+    grey /= np.float32(1000 * white)
     if pixels.shape[2] == 4:
         grey *= np.divide(pixels[:, :, 3], white, dtype=np.float32)
     return grey

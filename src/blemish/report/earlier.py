@@ -67,7 +67,8 @@ def find_kept(folder: Path, run: str, images: Sequence[Listed]) -> Kept:
         images: what this run inspects, in order.
     """
     kept = Kept()
-    if _read_run(folder / RUN) != _run_of(run) or not (folder / RESULTS_JSONL).is_file():
+    is_whole = all((folder / name).is_file() for name in (RESULTS_CSV, RESULTS_JSONL))
+    if _read_run(folder / RUN) != _run_of(run) or not is_whole:
         return kept
     with (folder / RESULTS_CSV).open("rb") as table, (folder / RESULTS_JSONL).open("rb") as lines:
         rows = _Rows(table)
@@ -126,7 +127,10 @@ class _Rows:
         return self
 
     def __next__(self) -> list[str]:
-        return next(self._rows)
+        try:
+            return next(self._rows)
+        except csv.Error as error:  # damage that makes one endless cell of the rest
+            raise StopIteration from error
 
     def _lines(self) -> Iterator[str]:
         for line in self._stream:  # a row whose name holds a line break has several
