@@ -34,7 +34,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from blemish.detection.decision import decide
 from blemish.detection.detector import Detector
 from blemish.detection.engines import installed_engines, load_engine
 from blemish.drawing import SURFACES, draw_surface
@@ -232,9 +231,8 @@ def measure_path(repeats: int, side: int, n_images: int) -> Figures:
                 "read and decode": lambda: read_image(paths[0]),
                 "prepare": lambda: detector.description.preparation.apply(pixels),
                 "network": lambda: detector._runtime.run(prepared),
-                "decide": lambda: decide(found.score, detector.threshold),
-                "decoded pixels to verdict and map": lambda: detector.inspect(pixels),
-                "draw overlay and thumbnails": lambda: draw(found),
+                "decoded pixels to verdict": lambda: detector.inspect(pixels),
+                "draw map, overlay, thumbnails": lambda: draw(found),
                 "write overlay": lambda: (folder / "overlay.jpg").write_bytes(drawing.overlay),
                 "batch, verdicts only": lambda: inspect_batch(detector, paths),
                 "batch, all written": lambda: inspect_batch(detector, paths, _anew(folder)),
@@ -243,7 +241,8 @@ def measure_path(repeats: int, side: int, n_images: int) -> Figures:
         )
     batches = {name: n_images / each for name, each in seconds.items() if name.startswith("batch")}
     stages = {name: each for name, each in seconds.items() if not name.startswith("batch")}
-    whole = sum(stages[name] for name in stages if name not in ("prepare", "network", "decide"))
+    of_the_verdict = ("prepare", "network")
+    whole = sum(each for name, each in stages.items() if name not in of_the_verdict)
     return {
         "side": side,
         "prepared": list(prepared.shape),
