@@ -194,6 +194,7 @@ def measure_networks(repeats: int, candidates: Sequence[str], runtimes: Sequence
                 row |= {"gflop": gflop, "of best": gflop / each / best[cores]}
                 rows.append(row | ({"times torch": seconds["torch"] / each} if "torch" in seconds else {}))
         torch.compiler.reset()
+        print(f"measured {name}", file=sys.stderr, flush=True)
     return {"matrix multiply, gflop/s": best, "rows": rows}
 
 
