@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from blemish.detection.detector import Detector
+from blemish.detection.drift import image_statistics
 from blemish.detection.engines import installed_engines, load_engine
 from blemish.drawing import SURFACES, draw_surface
 from blemish.images import read_image, write_image
@@ -75,14 +76,18 @@ class Candidate:
     model: nn.Module
     graph: bytes
     output: str  # name of the graph's output that is asked for
-    pixels: Tensor
+    inputs: dict[str, Tensor]  # by name, in the order that the model takes them
+
+
+def our_inputs(side: int) -> dict[str, Tensor]:
+    return {"pixels": torch.rand(1, 1, side, side), "counted": torch.ones(1, 1)}
 
 
 def papers(side: int) -> Candidate:
     network = TripletNetwork(torch.Generator().manual_seed(0))
     cells = (side - PATCH_SIZE) // STRIDE + 1
     model = DistanceModel(network, ToPrototype(torch.rand(16, cells, cells))).eval()
-    return Candidate(model, build_graph(model), "max_distance", torch.rand(1, 1, side, side))
+    return Candidate(model, build_graph(model), "max_distance", our_inputs(side))
 
 
 def ours(side: int, kind: Reference) -> Candidate:
@@ -92,7 +97,7 @@ def ours(side: int, kind: Reference) -> Candidate:
     if kind is Reference.LOCATION:
         reference = ToNearestHere(torch.randn(MEDOIDS, 32, cells, cells))
     model = DistanceModel(network, reference, SMOOTHING, N_WORST).eval()
-    return Candidate(model, build_graph(model), "score", torch.rand(1, 1, side, side))
+    return Candidate(model, build_graph(model), "score", our_inputs(side))
 
 
 def peer(name: str) -> Candidate:
@@ -102,7 +107,7 @@ def peer(name: str) -> Candidate:
         warnings.simplefilter("ignore")  # the exporter that needs no other package is the old one
         path = Path(folder) / "peer.onnx"
         torch.onnx.export(model, (pixels,), path, dynamo=False, input_names=["pixels"], output_names=["score"])
-        return Candidate(model, path.read_bytes(), "score", pixels)
+        return Candidate(model, path.read_bytes(), "score", {"pixels": pixels})
 
 
 CANDIDATES: dict[str, Callable[[], Candidate]] = {
@@ -118,13 +123,14 @@ def in_torch(candidate: Candidate, threads: int | None, *, is_compiled: bool) ->
     def run() -> None:
         torch.set_num_threads(threads or n_cores())
         with torch.inference_mode():
-            model(candidate.pixels)
+            model(*candidate.inputs.values())
 
     return run
 
 
 def in_engine(name: str, graph: bytes, candidate: Candidate, threads: int | None) -> Task:
-    engine, inputs = load_engine(name, graph, threads), {"pixels": candidate.pixels.numpy()}
+    engine = load_engine(name, graph, threads)
+    inputs = {name: value.numpy() for name, value in candidate.inputs.items()}
     return lambda: engine.run(inputs, [candidate.output])
 
 
@@ -134,7 +140,9 @@ def quantised(candidate: Candidate) -> bytes:
 
     class Random(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self._left = iter([{"pixels": torch.rand_like(candidate.pixels).numpy()} for _ in range(4)])
+            others = {name: value.numpy() for name, value in candidate.inputs.items()}
+            pixels = candidate.inputs["pixels"]
+            self._left = iter([{**others, "pixels": torch.rand_like(pixels).numpy()} for _ in range(4)])
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             return next(self._left, None)
@@ -175,7 +183,7 @@ def measure_networks(repeats: int, candidates: Sequence[str], runtimes: Sequence
     for name in candidates:
         candidate = CANDIDATES[name]()
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            candidate.model(candidate.pixels)
+            candidate.model(*candidate.inputs.values())
         gflop = counter.get_total_flops() / 1e9
         for cores, threads in THREADS.items():
             tasks: dict[str, Task] = {}
@@ -232,6 +240,7 @@ def measure_path(repeats: int, side: int, n_images: int) -> Figures:
                 "read and decode": lambda: read_image(paths[0]),
                 "prepare": lambda: detector.description.preparation.apply(pixels),
                 "network": lambda: detector._runtime.run(prepared),
+                "numbers of the image": lambda: image_statistics(pixels, found.mean_distance),
                 "decoded pixels to verdict": lambda: detector.inspect(pixels),
                 "draw map, overlay, thumbnails": lambda: draw(found),
                 "write overlay": lambda: (folder / "overlay.jpg").write_bytes(drawing.overlay),

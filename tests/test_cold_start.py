@@ -39,6 +39,10 @@ def test_a_verdict_loads_neither_learning_nor_pages_nor_bars(model_path: Path, c
     assert loaded & (LEARNING | PAGES_AND_BARS) == set()
 
 
+def test_the_threshold_is_shown_without_learning_pages_and_bars(model_path: Path) -> None:
+    assert loaded_by("threshold", model_path) & (LEARNING | PAGES_AND_BARS) == set()
+
+
 def test_a_report_loads_what_writes_it(model_path: Path, category_dir: Path, tmp_path: Path) -> None:
     loaded = loaded_by("inspect", model_path, category_dir / "test" / "good" / "000.png", "-o", tmp_path / "out")
     assert "jinja2" in loaded

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from blemish.detection import drift
 from blemish.detection.drift import RATE, _chance, find_drift, image_statistics
 from blemish.results import FloatArray
 
@@ -37,6 +38,14 @@ def as_kept(batch: list[dict[str, float]]) -> dict[str, list[float]]:
 
 def drawn(rng: np.random.Generator, n: int) -> list[dict[str, float]]:
     return statistics([photograph(rng) for _ in range(n)], rng.lognormal(sigma=0.1, size=n))
+
+
+@pytest.mark.parametrize("height", [1, 2, 3, 4, 7, 9])
+def test_sharpness_in_strips_is_that_of_the_whole_image(height: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = photograph(np.random.default_rng(0))[:height]
+    monkeypatch.setattr(drift, "_ROWS", 3)
+    expected = cv2.Laplacian(image, cv2.CV_32F).std() / image.std()
+    assert image_statistics(image, 0.0)["sharpness"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_chance_is_that_of_all_divisions() -> None:

@@ -19,8 +19,6 @@ _OUTPUTS: Final = {"distance_map": 3, "score": 1, "max_distance": 1, "mean_dista
 _OLD_OUTPUTS: Final = {name: n for name, n in _OUTPUTS.items() if name != "score"}  # format 1: the maximum is the score
 _ROUNDS: Final = 5  # of measuring; the first warms up
 _REMEDY: Final = "Make the model file anew with `blemish fit` or `blemish enroll`."
-
-
 _ALL: Final[FloatArray] = np.ones((1, 1), dtype=np.float32)  # every cell counts
 
 
