@@ -89,7 +89,7 @@ class Detector:
 
     def with_threads(self, threads: int) -> Detector:
         """Return this detector with so many cores for an image: one, where several images are inspected at once."""
-        return self._with(self.description, threads)
+        return self._again(self.description, threads)
 
     @property
     def fingerprint(self) -> str:
@@ -197,7 +197,7 @@ class Detector:
                 "set anew: expected good images that it has not learned from, such as those that `fit` held out."
             )
         zoned = replace(about, ignored=None if ignored is None else to_text(ignored))
-        calibrated = self._with(zoned)._calibrated(unseen, alpha, unsure, progress)
+        calibrated = self.with_description(zoned)._calibrated(unseen, alpha, unsure, progress)
         return self._changed(calibrated, "zones", who, why)
 
     def with_alpha(self, alpha: float, *, unsure: float | None = None, who: str = "", why: str = "") -> Detector:
@@ -244,7 +244,7 @@ class Detector:
         Raises:
             SettingError: there is nothing to undo. ModelFileError: what was before does not fit.
         """
-        return self._with(undone(self.description, who=who, why=why))
+        return self.with_description(undone(self.description, who=who, why=why))
 
     def _calibrated(
         self, images: dict[str, ImageSource], alpha: float, unsure: float | None, progress: Progress
@@ -268,9 +268,13 @@ class Detector:
         )
 
     def _changed(self, description: Description, what: str, who: str, why: str) -> Detector:
-        return self._with(changed(self.description, description, what, who=who, why=why))
+        return self.with_description(changed(self.description, description, what, who=who, why=why))
 
-    def _with(self, description: Description, threads: int | None = None) -> Detector:
+    def with_description(self, description: Description) -> Detector:
+        """Keep the graph and replace what the model file says about it; whoever changes a verdict notes it there."""
+        return self._again(description)
+
+    def _again(self, description: Description, threads: int | None = None) -> Detector:
         model = replace(self.model, description=description)
         return Detector(model, mm_per_pixel=self.mm_per_pixel, runtime=self.runtime, threads=threads)
 

@@ -343,8 +343,7 @@ def _remembering(detector: Detector, defective: Sequence[str]) -> Detector:
     images = about.provenance["images"]
     noted = {**images[about.category], **dict.fromkeys(defective, LABELLED)}
     provenance = {**about.provenance, "images": {**images, about.category: noted}}
-    description = replace(about, provenance=provenance)
-    return Detector(replace(detector.model, description=description), mm_per_pixel=detector.mm_per_pixel)
+    return detector.with_description(replace(about, provenance=provenance))
 
 
 def _by_content(paths: Sequence[Path]) -> dict[str, Path]:
