@@ -48,7 +48,8 @@ from blemish.learning.fit import scales_for
 from blemish.learning.graph import DistanceModel, smooth
 from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
 from blemish.learning.nearest import NearestSettings, NearestTriplets, PreparedImages, locations
-from blemish.learning.network import DIMENSION, NEAR, PATCH_SIZE, STRIDE, BoundedNetwork, ResidualBlock, TripletNetwork
+from blemish.learning.network import DIMENSION, PATCH_SIZE, STRIDE, BoundedNetwork, ResidualBlock, TripletNetwork
+from blemish.learning.pretrained import universal_network
 from blemish.learning.reference import Reference, ToPrototype, embed, mean_embedding, nearest_reference
 from blemish.learning.survey import Survey, survey
 from blemish.learning.training import TrainingSummary, train
@@ -358,16 +359,7 @@ def taught_by_paper(
 # Half 2: what can be missing from our method -------------------------------------------------------------------------
 
 
-class OurTriplets(NearestTriplets):
-    """Our learner, perhaps with the near sight where it would have the wide one."""
-
-    def __init__(self, images: PreparedImages, settings: NearestSettings, levels: bool) -> None:
-        super().__init__(images, settings)
-        if not levels:
-            self.network = BoundedNetwork(torch.Generator().manual_seed(settings.seed), NEAR)
-
-
-class RandomTriplets(OurTriplets):
+class RandomTriplets(NearestTriplets):
     """The paper's triplets, dense: a random good location, a clean one and a defective one of other images."""
 
     def loss(self, step: int, device: torch.device) -> tuple[Tensor, int]:
@@ -446,6 +438,7 @@ class OurLearning:
     lens: bool = True
     physical: bool = True
     levels: bool = True
+    universal: bool = True
 
     def kind(self, seen: Survey) -> Reference:
         """Say where embeddings are compared."""
@@ -460,6 +453,7 @@ class OurLearning:
             structural=ours.structural if self.structural else 0.0,
             hard=ours.hard if self.hard else 0.0,
             elsewhere=ours.elsewhere if self.elsewhere else 0.0,
+            near=ours.near or not self.levels,
         )
 
     def functions(self) -> dict[str, Callable[..., Any]]:
@@ -487,8 +481,9 @@ def _taught_by_us(
     learning: OurLearning, settings: NearestSettings, images: Images, steps: int
 ) -> tuple[BoundedNetwork, TrainingSummary]:
     pixels = prepared(images.learned, images.seen.preparation(images.seen.reference))
-    learner_type = OurTriplets if learning.nearest else RandomTriplets
-    with in_place_of(**learning.functions()), closing(learner_type(pixels, settings, learning.levels)) as learner:
+    learner_type = NearestTriplets if learning.nearest else RandomTriplets
+    start = universal_network() if learning.universal and not settings.near else None
+    with in_place_of(**learning.functions()), closing(learner_type(pixels, settings, start)) as learner:
         return learner.network, completed(train(learner, n_steps=steps))
 
 
@@ -659,7 +654,8 @@ _STEPS: Final = (  # name, why, field of `OurLearning`
     ("one camera", "drawn defects are no sharper and no cleaner than photographs", "camera"),
     ("any lens", "drawn defects are as soft as photographs that are larger than what their lens resolves", "lens"),
     ("physical defects", "defects drawn as they come about, beside those that are pasted", "physical"),
-    ("three levels where parts are not aligned", "fine and coarse defects on one map", "levels"),
+    ("three levels where a place does not say it all", "fine and coarse defects on one map", "levels"),
+    ("universal network", "training begins with a network that has seen surfaces and defects", "universal"),
 )
 
 
@@ -681,6 +677,7 @@ OURS: Final[tuple[OurVariant, ...]] = (
     OurVariant("without physical defects", "ours less one", OurLearning(physical=False)),
     OurVariant("without hard", "ours less one", OurLearning(hard=False)),
     OurVariant("without levels", "ours less one", OurLearning(levels=False)),
+    OurVariant("from scratch", "ours less one", OurLearning(universal=False)),
     OurVariant("single maximum", "ours less the mean of the worst", n_worst=None),
     OurVariant("standardised map", "ours and, per location, what held-out good images show", standardised=True),
 )

@@ -252,6 +252,20 @@ def test_the_more_the_mean_explains_the_more_is_learned_from_other_places() -> N
     assert 0.5 < shares[3] < 1  # drawn defects are needed too
 
 
+@pytest.mark.parametrize(
+    ("reference", "explained", "near"),
+    [
+        (Reference.LOCATION, 0.4, False),
+        (Reference.LOCATION, 0.6, True),
+        (Reference.CATEGORY, 0.6, False),
+    ],
+)
+def test_only_where_a_place_says_most_of_what_belongs_there_the_sight_is_near(
+    reference: Reference, explained: float, near: bool
+) -> None:
+    assert NearestSettings.of(reference, explained, seed=0).near is near
+
+
 def test_nothing_is_learned_from_other_places_where_places_mean_nothing() -> None:
     assert NearestSettings.of(Reference.CATEGORY, 0.9, seed=0).elsewhere == 0
 

@@ -28,7 +28,7 @@ from blemish.learning.assembly import (
 )
 from blemish.learning.nearest import NearestSettings, NearestTriplets, PreparedImages
 from blemish.learning.network import BoundedNetwork, bounded_network, triplet_network
-from blemish.learning.pretrained import Pretrained, universal_network
+from blemish.learning.pretrained import universal_network
 from blemish.learning.reference import Reference
 from blemish.learning.survey import survey
 from blemish.learning.training import DEFAULT_MINUTES, train
@@ -84,7 +84,7 @@ def fit(
         half: learn from a random half of all good images of a category folder (or CSV), as in the paper (sec. III), and
             leave the other half for `evaluate`.
         from_scratch: begin with random weights and not with the universal network that comes with Blemish. "nearest"
-            only; the paper's methods always do.
+            only. The paper's methods always do, and so does a network of near sight, which suits parts that lie alike.
         checkpoint_path: where an unfinished run is kept and taken up again; None: nowhere.
         progress: told after every step.
 
@@ -111,9 +111,8 @@ def fit(
         duration = _training_time(minutes, steps)
         NearestSettings(aligned=False, seed=seed)  # refuses a wrong seed before the images are read
         images, hashes = _divide(good, category, seed, half, _FEWEST)
-        start = None if from_scratch else universal_network()
         return _fit_nearest(
-            images, hashes, kind, start, duration, alpha, unsure, ignored, seed, checkpoint_path, progress
+            images, hashes, kind, from_scratch, duration, alpha, unsure, ignored, seed, checkpoint_path, progress
         )
     sized = 1024 if side is None else side
     scales_for(sized)
@@ -128,7 +127,7 @@ def _fit_nearest(
     images: GoodImages,
     hashes: dict[str, dict[str, str]],
     kind: Reference | None,
-    start: Pretrained | None,
+    from_scratch: bool,
     duration: dict[str, Any],
     alpha: float,
     unsure: float | None,
@@ -148,6 +147,8 @@ def _fit_nearest(
     counted = None if ignored is None else preparation.counted(ignored, *ignored.shape)
     prepared = PreparedImages(images.learned, preparation, progress)
     settings = NearestSettings.of(kind, seen.explained, seed)
+    # The universal network has the wide sight; a near one begins from scratch and ends higher where parts are placed.
+    start = None if from_scratch or settings.near else universal_network()
     learner = NearestTriplets(prepared, settings, start, counted)
     with closing(learner):
         summary = train(learner, **duration, run_id=run_id(hashes), checkpoint_path=checkpoint_path, progress=progress)

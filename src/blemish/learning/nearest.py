@@ -42,6 +42,7 @@ from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
 from blemish.learning.network import NEAR, WIDE, BoundedNetwork
 from blemish.learning.pretrained import Pretrained
 from blemish.learning.reference import SHIFT, Reference
+from blemish.learning.survey import PLACED
 from blemish.learning.training import FIRST_PART
 from blemish.learning.triplets import LEVELS, temporary_file
 from blemish.progress import Progress, silent
@@ -63,6 +64,7 @@ class NearestSettings:
     """How a step is made; none is chosen per category. What led to them: docs/experiments.md."""
 
     aligned: bool  # compare at the same location
+    near: bool = False  # with a near sight, for parts that are placed (`survey.PLACED`)
     seed: int = 0  # of the initial weights and of every draw
     crop: int = 256  # largest side in pixels of what is cut from an image
     n_reference: int = 5  # good images in the reference set of a step
@@ -90,8 +92,9 @@ class NearestSettings:
         The more a place says about what belongs there, the more there is to learn from other places. Turned parts, of
         which places say little, lose by it; so the share is what the mean explains, up to `_MOST_ELSEWHERE`.
         """
-        aligned = reference is Reference.LOCATION
-        return cls(aligned=aligned, seed=seed, elsewhere=min(explained, _MOST_ELSEWHERE) if aligned else 0.0)
+        if reference is not Reference.LOCATION:
+            return cls(aligned=False, seed=seed)
+        return cls(aligned=True, near=explained > PLACED, seed=seed, elsewhere=min(explained, _MOST_ELSEWHERE))
 
 
 class PreparedImages:
@@ -350,7 +353,7 @@ class NearestTriplets(DenseTriplets[Batch]):
         counted: FloatArray | None = None,
     ) -> None:
         drawer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="blemish-defects")
-        sight = NEAR if settings.aligned else WIDE
+        sight = NEAR if settings.near else WIDE
         super().__init__(
             start.network if start else BoundedNetwork(torch.Generator().manual_seed(settings.seed), sight),
             settings.learning_rate,

@@ -23,9 +23,11 @@ from blemish.learning.reference import Reference
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray
 
-AREA_PX: Final = {Reference.LOCATION: 256**2, Reference.CATEGORY: 800**2}  # largest area of prepared images
+AREA_PX: Final = {Reference.LOCATION: 384**2, Reference.CATEGORY: 800**2}  # largest area of prepared images
+PLACED_AREA_PX: Final = 256**2  # of parts that are placed
 SAME_SIZE: Final = 0.05  # sizes that differ by no more than this share are one size
 ALIGNED: Final = 0.3  # share of what images show that their mean must explain for parts to count as aligned
+PLACED: Final = 0.5  # share above which parts count as placed: a place says most of what belongs there
 _SMALL: Final = 64  # pixels a side at which images are compared with their mean
 _SHADING: Final = 8.0  # pixels of these; coarser differences are light, not parts
 _DEGREE: Final = 4  # of the polynomial that light from the side or a dark corner follow
@@ -54,11 +56,14 @@ class Survey:
     def preparation(self, reference: Reference) -> Preparation:
         """Choose size and grey range of prepared images.
 
-        Aligned parts are compared at about 256 x 256 pixels: what is missing or moved shows at any size, and a cell
-        then sees more of the part. Textures keep up to 800 x 800: their defects may be as fine as their grain. Images
-        are never enlarged, and keep their shape unless all have nearly the same one.
+        Parts that are placed are compared at about 256 x 256 pixels: what is missing or moved shows at any size, and a
+        cell then sees more of the part. Where a place says less, more must be seen of what lies there: 384 x 384.
+        Textures keep up to 800 x 800: their defects may be as fine as their grain. Images are never enlarged, and keep
+        their shape unless all have nearly the same one.
         """
-        scale = min(1.0, math.sqrt(AREA_PX[reference] / (self.height * self.width)))
+        is_placed = reference is Reference.LOCATION and self.explained > PLACED
+        area = PLACED_AREA_PX if is_placed else AREA_PX[reference]
+        scale = min(1.0, math.sqrt(area / (self.height * self.width)))
         stride = BoundedNetwork.STRIDE
         fixed = self.same_size or reference is Reference.LOCATION
         black, white = with_headroom(self.darkest, self.brightest)
