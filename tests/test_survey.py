@@ -11,7 +11,7 @@ from blemish.errors import DatasetError, ImageError
 from blemish.images import read_image, resize, write_image
 from blemish.learning.network import BoundedNetwork
 from blemish.learning.reference import Reference
-from blemish.learning.survey import AREA_PX, SAME_SIZE, Survey, survey
+from blemish.learning.survey import AREA_PX, PLACED, PLACED_AREA_PX, SAME_SIZE, Survey, survey
 from blemish.results import FloatArray
 
 STRIDE = BoundedNetwork.STRIDE
@@ -101,6 +101,20 @@ class TestSizes:
 
 
 SIZES = [(480, 640), (1024, 1024), (2000, 300), (90, 110), (33, 47), (100, 4000), (5, 9), (3000, 4001)]
+
+
+@pytest.mark.parametrize(
+    ("reference", "explained", "area"),
+    [
+        (Reference.LOCATION, PLACED + 0.01, PLACED_AREA_PX),
+        (Reference.LOCATION, PLACED, AREA_PX[Reference.LOCATION]),
+        (Reference.CATEGORY, PLACED + 0.01, AREA_PX[Reference.CATEGORY]),
+    ],
+)
+def test_parts_that_are_placed_are_looked_at_coarsely(reference: Reference, explained: float, area: int) -> None:
+    seen = replace(SEEN, height=2000, width=2000, explained=explained)
+    rows, columns = seen.preparation(reference).size(2000, 2000)
+    assert rows * columns == area
 
 
 @pytest.mark.parametrize("reference", Reference)
