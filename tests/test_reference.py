@@ -65,6 +65,12 @@ class TestBank:
         bank = nearest_reference(given, Reference.CATEGORY, generator()).bank
         assert torch.cdist(bank, cells).amin(dim=1).max() <= HALF * 8**0.5
 
+    def test_knows_where_every_embedding_comes_from(self) -> None:
+        given = [*images(2, 4, 5), *images(1, 3, 7)]
+        bank = nearest_reference(given, Reference.CATEGORY, generator())
+        for vector, (image, row, column) in zip(bank.vectors, bank.origins.tolist(), strict=True):
+            torch.testing.assert_close(vector, given[image][:, row, column], atol=HALF, rtol=0)
+
     def test_of_few_embeddings_is_all_of_them(self) -> None:
         given = images(3, 4, 5)
         assert len(nearest_reference(given, Reference.CATEGORY, generator()).bank) == 60
@@ -101,6 +107,13 @@ class TestMedoids:
         medoids = nearest_reference(images(2 * MEDOIDS, 3, 4), Reference.LOCATION, generator()).medoids
         for y, x in np.ndindex(3, 4):
             assert torch.pdist(medoids[:, :, y, x]).min() > 0
+
+    def test_know_which_image_each_comes_from(self) -> None:
+        given = images(2 * MEDOIDS, 3, 4)
+        reference = nearest_reference(given, Reference.LOCATION, generator())
+        for number, (vector, image) in enumerate(zip(reference.vectors, reference.origins.tolist(), strict=True)):
+            row, column = divmod(number % 12, 4)
+            torch.testing.assert_close(vector, given[image][:, row, column], atol=HALF, rtol=0)
 
     def test_of_few_images_are_all_of_them(self) -> None:
         given = images(MEDOIDS - 3, 3, 4)
@@ -224,6 +237,33 @@ class TestGraph:
             np.testing.assert_allclose(maps[index], alone.distance_map, atol=TOLERANCE)
             together = (scores[index], largest[index], means[index])
             assert together == pytest.approx((alone.score, alone.max_distance, alone.mean_distance), abs=TOLERANCE)
+
+    def test_tells_which_embedding_is_nearest_at_the_worst_cell(self, kind: Reference, size: tuple[int, int]) -> None:
+        model = make_model(kind, *size)
+        (image,) = noise(*size, seed=2)
+        found = Runtime(build_graph(model)).run(image)
+        assert isinstance(model.reference, (ToNearest, ToNearestHere))
+        vectors = model.reference.vectors
+        i, j = np.unravel_index(found.distance_map.argmax(), found.distance_map.shape)
+        (embedding,) = embed(model.network, [image])  # type: ignore[arg-type]
+        allowed = torch.arange(len(vectors))
+        if kind is Reference.LOCATION:
+            h, w = found.distance_map.shape
+            place = allowed % (h * w)
+            allowed = allowed[((place // w - i).abs() <= SHIFT) & ((place % w - j).abs() <= SHIFT)]
+        apart = (vectors[allowed] - embedding[:, i, j]).norm(dim=1)
+        assert found.nearest in allowed
+        assert float((vectors[found.nearest] - embedding[:, i, j]).norm()) == pytest.approx(
+            float(apart.min()), abs=1e-5
+        )
+
+    def test_names_the_nearest_of_every_image_of_a_batch(self, kind: Reference, size: tuple[int, int]) -> None:
+        graph = build_graph(make_model(kind, *size))
+        two = noise(*size, n=2, seed=2)
+        session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+        inputs = {"pixels": two[:, None], "counted": np.ones((1, 1), dtype=np.float32)}
+        (nearest,) = session.run(["nearest"], inputs)
+        assert nearest.tolist() == [Runtime(graph).run(image).nearest for image in two]
 
     def test_map_has_a_value_for_every_cell(self, kind: Reference, size: tuple[int, int]) -> None:
         found = Runtime(build_graph(make_model(kind, *size))).run(noise(*size)[0])

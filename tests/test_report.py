@@ -21,10 +21,10 @@ from blemish.images import read_image
 from blemish.report import page as page_module
 from blemish.report import writer as writer_module
 from blemish.report.earlier import COLUMNS
-from blemish.report.overlay import encode_jpeg, grey_picture, heat_map, heat_scale, overlay, shrink
+from blemish.report.overlay import comparison, encode_jpeg, grey_picture, heat_map, heat_scale, overlay, shrink
 from blemish.report.page import Batch, Failure, Figure, Row, Section, Table, Thumbnails, render_document, render_page
 from blemish.report.writer import ResultWriter, draw
-from blemish.results import FloatArray, Inspection, Region, Threshold, Verdict
+from blemish.results import Evidence, FloatArray, Inspection, Region, Threshold, Verdict
 
 LIMIT = 2.0
 THRESHOLD = Threshold(value=LIMIT, alpha=0.01, promised_alpha=0.01, n_images=143)
@@ -58,7 +58,14 @@ def make_inspection(path: Path | str | None = "part.png", score: float = 1.0, li
         width=60,
         image=np.tile(np.linspace(0, 1, 60, dtype=np.float32), (40, 1)),
         map_at=lambda height, width: cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_AREA),
+        evidence=make_evidence(score) if score > limit else None,
     )
+
+
+def make_evidence(distance: float, *, shown: bool = True) -> Evidence:
+    """Compare a ramp with its mirror image, of less contrast."""
+    ramp = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (64, 1))
+    return Evidence(25, 45, distance, n_good=8, n_good_below=7, found=ramp, nearest=0.5 * ramp[::-1] if shown else None)
 
 
 def is_grey(picture: np.ndarray) -> bool:
@@ -224,6 +231,16 @@ def test_an_image_of_one_colour_keeps_it() -> None:
     assert grey_picture(np.ones((1, 2), np.float32)).tolist() == [[255, 255]]
 
 
+def test_the_worst_place_is_drawn_beside_the_good_one_in_one_range_of_grey() -> None:
+    picture = comparison(make_evidence(3.0))
+    assert picture is not None
+    assert (picture[:, :64].max(), picture[:, -64:].max()) == (255, 128)
+
+
+def test_without_a_good_place_there_is_no_comparison() -> None:
+    assert comparison(make_evidence(3.0, shown=False)) is None
+
+
 def test_jpeg_keeps_red_green_blue_in_order() -> None:
     red = np.zeros((8, 8, 3), np.uint8)
     red[..., 0] = 255
@@ -263,6 +280,17 @@ def test_areas_in_square_millimetres_are_in_table_lines_and_page(tmp_path: Path)
     assert row["region_area_mm2"] == "0.25"
     assert record["regions"][0]["area_mm2"] == 0.25  # type: ignore[index]
     assert "0.25 mm²" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_csv_and_page_tell_why_an_image_was_stopped(tmp_path: Path) -> None:
+    write(tmp_path, make_inspection("bad.png", 3.0), make_inspection("good.png", 1.0))
+    bad, good = read_csv(tmp_path)
+    columns = ("peak_row", "peak_column", "n_good", "n_good_below")
+    assert [bad[name] for name in columns] == ["25", "45", "8", "7"]
+    assert [good[name] for name in columns] == [""] * 4
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "Score above 7 of 8 good images." in page.text
+    assert page.tags.count("img") == 6  # the legend, two of each image, and the comparison
 
 
 def test_csv_leaves_the_region_empty_on_a_good_part(tmp_path: Path) -> None:

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from blemish.evaluation.evaluate import evaluate
     from blemish.images import read_image
     from blemish.learning.fit import enroll, fit
-    from blemish.results import Inspection, Region, Threshold, Verdict
+    from blemish.results import Evidence, Inspection, Region, Threshold, Verdict
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BlemishError",
     "Detector",
+    "Evidence",
     "Inspection",
     "Region",
     "Threshold",
@@ -38,6 +39,7 @@ __all__ = [
 _HOME = {
     "BlemishError": "blemish.errors",
     "Detector": "blemish.detection.detector",
+    "Evidence": "blemish.results",
     "Inspection": "blemish.results",
     "Region": "blemish.results",
     "Threshold": "blemish.results",

@@ -5,7 +5,7 @@ All are frozen; all but the pictures turn into plain JSON with ``to_dict``. High
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from functools import cached_property
@@ -53,6 +53,40 @@ class Threshold:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """Why an image was not waved through: its worst place beside the nearest good one, its score among good scores."""
+
+    row: int  # pixel of the image in the middle of the worst place
+    column: int
+    distance: float  # of this place from good ones: the peak of the strongest region
+    n_good: int  # good images whose scores are known: those that set the threshold
+    n_good_below: int  # so many of them have a lower score
+    found: FloatArray = field(repr=False, compare=False)  # (s, s) float32 in [0, 1], around this place, as prepared
+    nearest: FloatArray | None = field(repr=False, compare=False)  # the same of the nearest good place; None: not kept
+
+    def sentence(self) -> str:
+        """Say in plain words how unusual the score is; nothing where no scores of good images are known.
+
+        Example:
+            >>> Evidence(9, 9, 3.1, 213, 208, np.zeros((1, 1)), None).sentence()
+            'Score above 208 of 213 good images.'
+        """
+        return rank_in_words(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the pictures as JSON-ready plain data."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("found", "nearest")}
+
+
+def rank_in_words(evidence: Mapping[str, Any] | None) -> str:
+    """Say in plain words how unusual a score is, from `Evidence.to_dict`; nothing where that is not known."""
+    if not evidence or evidence["n_good"] == 0:
+        return ""
+    n, below = evidence["n_good"], evidence["n_good_below"]
+    return f"Score above {f'all {n}' if below == n else f'{below} of {n}'} good images."
+
+
+@dataclass(frozen=True)
 class Inspection:
     """Everything that was found out about one image."""
 
@@ -67,6 +101,7 @@ class Inspection:
     width: int
     image: FloatArray = field(repr=False, compare=False)  # (height, width) float32 in [0, 1], grey, as it was read
     map_at: Callable[[int, int], FloatArray] = field(repr=False, compare=False)  # the map at other (rows, columns)
+    evidence: Evidence | None = None  # why it was not waved through; None when the verdict is good
 
     @cached_property
     def anomaly_map(self) -> FloatArray:
@@ -79,4 +114,5 @@ class Inspection:
         record["path"] = None if self.path is None else str(self.path)
         record["verdict"] = self.verdict.value
         record["regions"] = [asdict(region) for region in self.regions]
+        record["evidence"] = None if self.evidence is None else self.evidence.to_dict()
         return record

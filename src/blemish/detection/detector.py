@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from blemish.datasets import content_hash
 from blemish.detection.decision import conformal_threshold, decide, limit_exceeded, require_alpha, threshold_at
 from blemish.detection.drift import image_statistics
 from blemish.detection.engines import DEFAULT
+from blemish.detection.evidence import Patches, find_evidence
 from blemish.detection.history import changed, undone
 from blemish.detection.model_file import HELD_OUT, Description, Model, read_model, write_model
 from blemish.detection.regions import find_regions
@@ -24,7 +25,7 @@ from blemish.detection.zones import from_text, to_text
 from blemish.errors import DatasetError, ImageError, SettingError
 from blemish.images import as_image, read_image
 from blemish.progress import Progress, silent
-from blemish.results import FloatArray, Inspection, Threshold
+from blemish.results import Evidence, FloatArray, Inspection, Threshold, Verdict
 
 _USUAL_SIDE = 1024  # pixels, of an image that stands for all when runtimes are measured
 ImageSource = Path | str | NDArray[np.generic]  # a file, or pixels as `images.as_image` takes them
@@ -134,6 +135,7 @@ class Detector:
             width=pixels.shape[1],
             image=pixels,
             map_at=partial(map_at, distances.distance_map, geometry, pixels.shape),
+            evidence=None if verdict is Verdict.GOOD else self._evidence(pixels, distances),
         )
 
     def calibrate(
@@ -310,6 +312,23 @@ class Detector:
                 "expected a larger one, like those the zones were drawn on."
             )
         return self._runtime.run(preparation.apply(pixels), counted)
+
+    def _evidence(self, pixels: FloatArray, distances: Distances) -> Evidence:
+        preparation = self.description.preparation
+        prepared = preparation.apply(pixels)
+        return find_evidence(
+            distances.distance_map,
+            distances.score,
+            self.description.good_scores.values(),
+            prepared,
+            distances.nearest,
+            self._patches,
+            preparation.geometry(*pixels.shape),
+        )
+
+    @cached_property
+    def _patches(self) -> Patches | None:
+        return None if self.model.patches is None else Patches.from_bytes(self.model.patches)
 
 
 def _by_content(images: Sequence[ImageSource]) -> dict[str, ImageSource]:

@@ -27,7 +27,7 @@ Inputs = dict[str, NDArray[np.float32]]  # by name
 class Engine:
     """A loaded graph."""
 
-    inputs: dict[str, int]  # name -> number of axes, of every float32 tensor
+    inputs: dict[str, int]  # name -> number of axes, of every float32 or int64 tensor
     outputs: dict[str, int]
     run: Callable[[Inputs, list[str]], list[Any]]  # (inputs, names of outputs) -> outputs; any thread
 
@@ -68,7 +68,9 @@ def _load_onnxruntime(graph: bytes, threads: int | None) -> Engine:
     session = onnxruntime.InferenceSession(graph, options, providers=[*providers, "CPUExecutionProvider"])
 
     def axes(tensors: list[Any]) -> dict[str, int]:
-        return {tensor.name: len(tensor.shape) for tensor in tensors if tensor.type == "tensor(float)"}
+        return {
+            tensor.name: len(tensor.shape) for tensor in tensors if tensor.type in ("tensor(float)", "tensor(int64)")
+        }
 
     return Engine(
         inputs=axes(session.get_inputs()),
@@ -90,7 +92,7 @@ def _load_openvino(graph: bytes, threads: int | None) -> Engine:
         return {
             port.get_any_name(): len(port.get_partial_shape())
             for port in ports
-            if port.get_element_type() == openvino.Type.f32
+            if port.get_element_type() in (openvino.Type.f32, openvino.Type.i64)
         }
 
     def run(inputs: Inputs, names: list[str]) -> list[Any]:

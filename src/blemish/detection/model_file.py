@@ -3,7 +3,8 @@
     model.json      description: sizes, threshold, how it was trained, on what (hashes), with which versions
     graph.onnx      network + distance to the reference + pooled scores; every verdict comes from it
     weights.npz     the network's weights, for `enroll`
-    SHA256SUMS      checksums of the three, in the format of sha256sum
+    patches.npz     what the embeddings of the reference set look like, to explain a verdict; older files have none
+    SHA256SUMS      checksums of the others, in the format of sha256sum
 
 Nothing is pickled and nothing in it is executed on loading. The checksums find damage and careless edits; they are no
 signature. Full description: docs/model-file.md.
@@ -34,8 +35,9 @@ FORMAT: Final = 2  # raised when older versions of Blemish could no longer read 
 LEARNED: Final = "learned"  # role of an image in the provenance: the network or the prototype was made from it
 HELD_OUT: Final = "held out"  # it only set the threshold
 LABELLED: Final = "labelled defective"  # it helped to choose the threshold, known to be defective
-_PARTS: Final = ("model.json", "graph.onnx", "weights.npz")
-_SUMS: Final = "SHA256SUMS"
+_PARTS: Final[tuple[str, ...]] = ("model.json", "graph.onnx", "weights.npz")
+_MORE_PARTS: Final[tuple[str, ...]] = ("patches.npz",)  # which not every file has
+_SUMS: Final[str] = "SHA256SUMS"
 _LEAST_RANGE: Final = 1e-6  # of grey values; float32 must be able to divide by it
 _MAX_PART_BYTES: Final = 2**30  # far above any real model; a zip bomb is refused before it is unpacked
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)  # the same model gives the same bytes, whenever it is written
@@ -86,6 +88,7 @@ class Model:
     description: Description
     graph: bytes  # serialised ONNX
     weights: dict[str, NDArray[Any]]  # as from `learning.network.weights_to_arrays`
+    patches: bytes | None = None  # as from `evidence.Patches.to_bytes`; None: not kept
 
     @property
     def fingerprint(self) -> str:
@@ -107,6 +110,8 @@ def write_model(model: Model, path: Path) -> None:
         "graph.onnx": model.graph,
         "weights.npz": arrays.getvalue(),
     }
+    if model.patches is not None:
+        parts["patches.npz"] = model.patches
     parts[_SUMS] = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in parts.items()).encode()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -128,7 +133,7 @@ def read_model(path: Path) -> Model:
             weights = {name: file[name] for name in file.files}
     except Exception as error:  # whatever foreign bytes make numpy raise
         raise _unusable(path, f"its weights cannot be read ({error})") from error
-    return Model(description, parts["graph.onnx"], weights)
+    return Model(description, parts["graph.onnx"], weights, parts.get("patches.npz"))
 
 
 def _read_parts(path: Path) -> dict[str, bytes]:
@@ -137,9 +142,10 @@ def _read_parts(path: Path) -> dict[str, bytes]:
             sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
             if not {*_PARTS, _SUMS} <= set(sizes):
                 raise _unusable(path, f"it lacks {', '.join(sorted({*_PARTS, _SUMS} - set(sizes)))}")
-            if max(sizes[name] for name in (*_PARTS, _SUMS)) > _MAX_PART_BYTES:
+            present = [name for name in (*_PARTS, *_MORE_PARTS, _SUMS) if name in sizes]
+            if max(sizes[name] for name in present) > _MAX_PART_BYTES:
                 raise _unusable(path, f"it claims {max(sizes.values()):,} bytes for one part")
-            parts = {name: archive.read(name) for name in (*_PARTS, _SUMS)}
+            parts = {name: archive.read(name) for name in present}
     except FileNotFoundError:
         raise ModelFileError(f"There is no model file {path}. `blemish fit` makes one.") from None
     except OSError as error:

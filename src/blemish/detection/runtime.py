@@ -17,6 +17,7 @@ _INPUTS: Final = {"pixels": 4, "counted": 2}  # name -> number of axes
 _OLD_INPUTS: Final = {"pixels": 4}  # of files made before there were zones: every cell counts
 _OUTPUTS: Final = {"distance_map": 3, "score": 1, "max_distance": 1, "mean_distance": 1}
 _OLD_OUTPUTS: Final = {name: n for name, n in _OUTPUTS.items() if name != "score"}  # format 1: the maximum is the score
+_NEAREST: Final = "nearest"  # an output that only graphs of our method have
 _ROUNDS: Final = 5  # of measuring; the first warms up
 _REMEDY: Final = "Make the model file anew with `blemish fit` or `blemish enroll`."
 _ALL: Final[FloatArray] = np.ones((1, 1), dtype=np.float32)  # every cell counts
@@ -30,6 +31,7 @@ class Distances:
     score: float  # what is compared with the threshold
     max_distance: float
     mean_distance: float
+    nearest: int | None = None  # number of the reference embedding nearest to the worst cell; None: not told
 
 
 class Runtime:
@@ -54,10 +56,12 @@ class Runtime:
             raise ModelFileError(f"The graph in the model file cannot be loaded: {error}. {_REMEDY}") from error
         inputs, outputs = self._engine.inputs, self._engine.outputs
         self._outputs = list(_OUTPUTS if "score" in outputs else _OLD_OUTPUTS)
+        if _NEAREST in outputs:
+            self._outputs.append(_NEAREST)
         self._counts = inputs == _INPUTS
         if inputs not in (_INPUTS, _OLD_INPUTS) or not _OLD_OUTPUTS.items() <= outputs.items():
             raise ModelFileError(
-                f"The graph in the model file has inputs {inputs} and outputs {outputs} (float32 tensors and their "
+                f"The graph in the model file has inputs {inputs} and outputs {outputs} (tensors and their "
                 f"numbers of axes); expected {_INPUTS} and {_OUTPUTS}. {_REMEDY}"
             )
 
@@ -76,14 +80,16 @@ class Runtime:
         pixels = np.ascontiguousarray(image, dtype=np.float32)[None, None]  # (1, 1, H, W)
         try:
             inputs = {"pixels": pixels, "counted": counted} if self._counts else {"pixels": pixels}
-            distance_map, *scores = self._engine.run(inputs, self._outputs)
-            *score, maximum, mean = (float(value) for (value,) in scores)
-            found = Distances(distance_map[0], score[0] if score else maximum, maximum, mean)
+            told = dict(zip(self._outputs, self._engine.run(inputs, self._outputs), strict=True))
+            maximum, mean = float(told["max_distance"][0]), float(told["mean_distance"][0])
+            score = float(told["score"][0]) if "score" in told else maximum
+            nearest = int(told[_NEAREST][0]) if _NEAREST in told else None
+            found = Distances(told["distance_map"][0], score, maximum, mean, nearest)
         except Exception as error:  # as above
             raise ModelFileError(
                 f"The graph in the model file fails on {image.shape[0]} x {image.shape[1]} pixels: {error}. {_REMEDY}"
             ) from error
-        if not (np.isfinite(found.distance_map).all() and np.isfinite([found.score, maximum, mean]).all()):
+        if not (np.isfinite(found.distance_map).all() and np.isfinite([score, maximum, mean]).all()):
             raise ModelFileError(f"The graph in the model file gives distances that are not finite. {_REMEDY}")
         return found
 

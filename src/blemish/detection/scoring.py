@@ -36,6 +36,10 @@ class Geometry:
         """Return the image column that map column j speaks for."""
         return (self.stride * j + self.centre) * self.scale_x - 0.5
 
+    def prepared_pixel(self, i: int, j: int) -> tuple[int, int]:
+        """Return row and column of the prepared pixel that begins at the centre of cell (i, j)."""
+        return round(self.stride * i + self.centre), round(self.stride * j + self.centre)
+
     def top(self, i: int) -> float:
         """Return the edge where the image rows of map row i begin (0 = upper edge of the first); i + 1 ends them."""
         return (self.stride * (i - 0.5) + self.centre) * self.scale_y

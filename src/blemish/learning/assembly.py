@@ -21,6 +21,7 @@ from torch import Tensor
 import blemish
 from blemish.datasets import content_hash
 from blemish.detection.detector import Detector
+from blemish.detection.evidence import Patches
 from blemish.detection.model_file import HELD_OUT, LEARNED, Description, Model
 from blemish.detection.preparation import Preparation
 from blemish.detection.zones import to_text
@@ -29,6 +30,7 @@ from blemish.images import read_image
 from blemish.learning.graph import DistanceModel, build_graph, check_graph, mean_of_worst, smooth
 from blemish.learning.nearest import PreparedImages
 from blemish.learning.network import PATCH_SIZE, STRIDE, BoundedNetwork, TripletNetwork, weights_to_arrays
+from blemish.learning.pictures import patches_of
 from blemish.learning.reference import Reference, ToPrototype, embed, mean_embedding, nearest_reference
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray, Threshold
@@ -136,8 +138,11 @@ def nearest_detector(
         progress("making the reference set", done, len(chosen))
     counted = None if ignored is None else preparation.counted(ignored, *ignored.shape)
     suspects = find_suspects(embeddings, kind, generator, counted)
-    usual = [embedding for index, embedding in enumerate(embeddings) if index not in suspects]
-    model = DistanceModel(network, nearest_reference(usual, kind, generator), SMOOTHING, N_WORST).eval()
+    usual = [index for index in range(len(chosen)) if index not in suspects]
+    good = [embeddings[index] for index in usual]
+    reference = nearest_reference(good, kind, generator)
+    patches = patches_of(reference, good, lambda index: prepared.whole(chosen[usual[index]]))
+    model = DistanceModel(network, reference, SMOOTHING, N_WORST).eval()
     said = list(notes)
     if suspects:
         named = ", ".join(images.learned[chosen[index]].name for index in suspects)
@@ -146,7 +151,7 @@ def nearest_detector(
             "Look at them: are they really good?"
         )
     preparation = replace(preparation, patch_size=network.view)
-    return build_detector(model, images, preparation, kind, said, alpha, unsure, making, progress, ignored)
+    return build_detector(model, images, preparation, kind, said, alpha, unsure, making, progress, ignored, patches)
 
 
 def find_suspects(
@@ -233,6 +238,7 @@ def build_detector(
     making: Making,
     progress: Progress = silent,
     ignored: NDArray[np.bool_] | None = None,
+    patches: Patches | None = None,
 ) -> Detector:
     """Write the graph of a model, prove it, and set the threshold."""
     graph = build_graph(model)
@@ -251,7 +257,8 @@ def build_detector(
         history=[],
         ignored=None if ignored is None else to_text(ignored),
     )
-    uncalibrated = Detector(Model(description, graph, weights_to_arrays(model.network)))
+    packed = None if patches is None else patches.to_bytes()
+    uncalibrated = Detector(Model(description, graph, weights_to_arrays(model.network), packed))
     calibrated = uncalibrated.calibrate(images.held_out, alpha=alpha, unsure=unsure, progress=progress)
     about = calibrated.description
     said = [*about.notes, *_odd_held_out(images.held_out, about.good_scores)]

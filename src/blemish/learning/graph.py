@@ -21,7 +21,14 @@ from torch import Tensor, nn
 from blemish.detection.runtime import Runtime
 from blemish.errors import ModelFileError, TrainingError
 from blemish.learning.network import BoundedBlock, BoundedNetwork, ResidualBlock, TripletNetwork
-from blemish.learning.reference import SHIFT, SQUARE_FLOOR, ToNearest, ToNearestHere, ToPrototype
+from blemish.learning.reference import (
+    SHIFT,
+    SQUARE_FLOOR,
+    ToNearest,
+    ToNearestHere,
+    ToPrototype,
+    distance_of_product,
+)
 from blemish.results import FloatArray
 
 # Largest accepted difference of a distance between graph and PyTorch. Above a distance of 1 it is a share of the
@@ -140,20 +147,25 @@ def build_graph(model: DistanceModel) -> bytes:
     Returns:
         A serialised ONNX model. Inputs ``pixels`` ``(B, 1, H, W)`` float32 in [0, 1], and ``counted`` ``(h, w)`` or
         ``(1, 1)`` float32, 1 where cells count and 0 where not; outputs ``distance_map`` ``(B, h, w)``, and ``score``,
-        ``max_distance`` and ``mean_distance``, ``(B,)`` each, float32. B, H and W are free, as far as a reference set
-        per location lets them be.
+        ``max_distance`` and ``mean_distance``, ``(B,)`` each, float32; with `ToNearestHere` and `ToNearest` also
+        ``nearest``, ``(B,)`` int64: which of ``reference.vectors`` is nearest to the embedding of the cell with the
+        largest distance. B, H and W are free, as far as a reference set per location lets them be.
     """
     graph = _GraphWriter()
     writer = _write_bounded if isinstance(model.network, BoundedNetwork) else _write_triplet
     x = writer(graph, model.network)  # type: ignore[arg-type]
+    kept = ""  # the embeddings of a reference set that has many
     match model.reference:
         case ToPrototype():
             difference = graph.step("Sub", x, graph.constant(_array(model.reference.prototype)[None]))
             distances = graph.step("ReduceL2", difference, graph.integers(1), keepdims=0)
-        case ToNearestHere():
-            distances = _write_distance(graph, _write_nearest_here(graph, x, model.reference.medoids))
-        case ToNearest():
-            distances = _write_distance(graph, _write_nearest(graph, x, model.reference.bank))
+        case ToNearestHere(medoids=medoids):
+            k, D, h, w = medoids.shape
+            kept = graph.half_precision(medoids.permute(2, 3, 0, 1).reshape(h * w, k, D))
+            distances = _write_distance(graph, _write_nearest_here(graph, x, kept, medoids))
+        case ToNearest(bank=bank):
+            kept = graph.half_precision(bank[:, :, None, None])  # (k, D, 1, 1)
+            distances = _write_distance(graph, _write_nearest(graph, x, kept))
         case _:
             raise TypeError(f"no way to write {type(model.reference).__name__} as a graph")
     if model.smoothing > 1:
@@ -168,6 +180,8 @@ def build_graph(model: DistanceModel) -> bytes:
         )
         distances = graph.step("Squeeze", pooled, channel)
     distances = graph.step("Mul", distances, "counted", output="distance_map")
+    if kept:
+        _write_nearest_of_worst(graph, x, distances, kept, model.reference)
     everywhere = graph.step("Expand", "counted", graph.step("Shape", distances, start=1))  # (h, w)
     n_counted = graph.step("ReduceSum", everywhere, keepdims=0)
     largest = graph.step("ReduceMax", distances, graph.integers(1, 2), keepdims=0, output="max_distance")
@@ -183,8 +197,8 @@ def build_graph(model: DistanceModel) -> bytes:
         h, w = model.reference.medoids.shape[2:]
         sides = h * BoundedNetwork.STRIDE, w * BoundedNetwork.STRIDE
 
-    def tensor(name: str, *shape: int | str) -> onnx.ValueInfoProto:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+    def tensor(name: str, *shape: int | str, of: int = TensorProto.FLOAT) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, of, shape)
 
     onnx_model = helper.make_model(
         helper.make_graph(
@@ -194,6 +208,7 @@ def build_graph(model: DistanceModel) -> bytes:
             [
                 tensor("distance_map", "B", "h", "w"),
                 *(tensor(name, "B") for name in ("score", "max_distance", "mean_distance")),
+                *([tensor("nearest", "B", of=TensorProto.INT64)] if kept else []),
             ],
             graph.constants,
         ),
@@ -261,19 +276,19 @@ def _write_block(graph: _GraphWriter, x: str, block: nn.Module) -> str:
     return graph.step("Relu", graph.step("Add", x, found))
 
 
-def _write_nearest(graph: _GraphWriter, x: str, bank: Tensor) -> str:
+def _write_nearest(graph: _GraphWriter, x: str, bank: str) -> str:
     """Write the largest product of every embedding with the bank: ``(B, D, h, w)`` to ``(B, h, w)``."""
-    products = graph.step("Conv", x, graph.half_precision(bank[:, :, None, None]))  # (B, k, h, w)
+    products = graph.step("Conv", x, bank)  # (B, k, h, w)
     return graph.step("ReduceMax", products, graph.integers(1), keepdims=0)
 
 
-def _write_nearest_here(graph: _GraphWriter, x: str, medoids: Tensor) -> str:
+def _write_nearest_here(graph: _GraphWriter, x: str, kept: str, medoids: Tensor) -> str:
     """Write the largest product of every embedding with the medoids around it: ``(B, D, h, w)`` to ``(B, h, w)``.
 
     For speed the embeddings are shifted, not the many medoids: one product of matrices per location gives what its
     medoids have in common with the embeddings around them, and the results are shifted back.
     """
-    k, D, h, w = medoids.shape
+    _, D, h, w = medoids.shape
     reach = 2 * SHIFT + 1
     shifts = list(product(range(reach), repeat=2))
     around = graph.step("Pad", x, graph.integers(0, 0, SHIFT, SHIFT, 0, 0, SHIFT, SHIFT))
@@ -283,7 +298,6 @@ def _write_nearest_here(graph: _GraphWriter, x: str, medoids: Tensor) -> str:
     stacked = graph.step("Concat", *shifted, axis=1)  # (B, 9, D, h, w)
     places = graph.step("Transpose", stacked, perm=[3, 4, 2, 0, 1])  # (h, w, D, B, 9)
     places = graph.step("Reshape", places, graph.integers(h * w, D, -1))  # (h w, D, B 9)
-    kept = graph.half_precision(medoids.permute(2, 3, 0, 1).reshape(h * w, k, D))
     best = graph.step("ReduceMax", graph.step("MatMul", kept, places), graph.integers(1), keepdims=0)  # (h w, B 9)
     best = graph.step("Reshape", best, graph.integers(h, w, -1, len(shifts)))
     best = graph.step("Transpose", best, perm=[2, 3, 0, 1])  # (B, 9, h, w)
@@ -298,6 +312,39 @@ def _write_nearest_here(graph: _GraphWriter, x: str, medoids: Tensor) -> str:
     return graph.step("Max", *back)
 
 
+def _write_nearest_of_worst(graph: _GraphWriter, x: str, distances: str, kept: str, reference: nn.Module) -> None:
+    """Write which embedding is nearest to that of the cell with the largest distance, as ``reference.vectors`` counts.
+
+    Only for that cell: to remember it for all of them would take many times as long as the distances do.
+    """
+    cells = graph.step("Reshape", x, graph.integers(0, 0, -1))  # (B, D, h w)
+    worst = graph.step("ArgMax", graph.step("Reshape", distances, graph.integers(0, -1)), axis=1)  # (B, 1)
+    at = graph.step("Unsqueeze", worst, graph.integers(1))  # (B, 1, 1)
+    like = graph.step("Shape", cells, end=2)  # B, D
+    at = graph.step("Expand", at, graph.step("Concat", like, graph.integers(1), axis=0))
+    embedding = graph.step("GatherElements", cells, at, axis=2)  # (B, D, 1)
+    if isinstance(reference, ToNearest):
+        bank = graph.step("Reshape", kept, graph.integers(*reference.bank.shape))
+        products = graph.step("MatMul", bank, embedding)  # (B, k, 1)
+        best = graph.step("ArgMax", products, axis=1)  # (B, 1, 1)
+        graph.step("Reshape", best, graph.integers(-1), output="nearest")
+        return
+    assert isinstance(reference, ToNearestHere)
+    k, _, h, w = reference.medoids.shape
+    shifts = np.array(list(product(range(-SHIFT, SHIFT + 1), repeat=2)))  # (9, 2)
+    row = graph.step("Add", graph.step("Div", worst, graph.integers(w)), graph.constant(shifts[:, 0]))  # (B, 9)
+    column = graph.step("Add", graph.step("Mod", worst, graph.integers(w)), graph.constant(shifts[:, 1]))
+    row = graph.step("Clip", row, graph.constant(np.int64(0)), graph.constant(np.int64(h - 1)))
+    column = graph.step("Clip", column, graph.constant(np.int64(0)), graph.constant(np.int64(w - 1)))
+    places = graph.step("Add", graph.step("Mul", row, graph.integers(w)), column)  # (B, 9)
+    around = graph.step("Gather", kept, places)  # (B, 9, k, D)
+    products = graph.step("MatMul", around, graph.step("Unsqueeze", embedding, graph.integers(1)))  # (B, 9, k, 1)
+    best = graph.step("ArgMax", graph.step("Reshape", products, graph.integers(0, -1)), axis=1)  # (B, 1)
+    place = graph.step("GatherElements", places, graph.step("Div", best, graph.integers(k)), axis=1)
+    number = graph.step("Mul", graph.step("Mod", best, graph.integers(k)), graph.integers(h * w))
+    graph.step("Reshape", graph.step("Add", number, place), graph.integers(-1), output="nearest")
+
+
 def _write_mean_of_worst(graph: _GraphWriter, distances: str, n_worst: int, n_counted: str) -> None:
     cells = graph.step("Reshape", distances, graph.integers(0, -1))  # (B, h w)
     most = graph.step("Div", graph.step("Cast", n_counted, to=TensorProto.INT64), graph.integers(_WORST_OF))
@@ -308,7 +355,7 @@ def _write_mean_of_worst(graph: _GraphWriter, distances: str, n_worst: int, n_co
 
 
 def _write_distance(graph: _GraphWriter, products: str) -> str:
-    """Write `reference._distance`."""
+    """Write `reference.distance_of_product`."""
     doubled = graph.step("Mul", products, graph.constant(np.float32(-2)))
     square = graph.step("Add", doubled, graph.constant(np.float32(2 * BoundedNetwork.RADIUS**2)))
     return graph.step("Sqrt", graph.step("Max", square, graph.constant(np.float32(SQUARE_FLOOR))))
@@ -349,7 +396,7 @@ def check_graph(graph: bytes, model: DistanceModel, images: Iterable[FloatArray]
 def _pairs(
     runtime: Runtime, model: DistanceModel, image: FloatArray, counted: FloatArray
 ) -> list[tuple[FloatArray, FloatArray]]:
-    """Return what the graph and PyTorch say of an image: distance map, score, maximum and mean."""
+    """Return what the graph and PyTorch say of an image: distance map, score, maximum and mean; how near is nearest."""
     try:
         found = runtime.run(image, counted)
     except ModelFileError as error:  # distances that are not finite
@@ -357,4 +404,18 @@ def _pairs(
     with torch.inference_mode():
         theirs = model(torch.from_numpy(image)[None, None], torch.from_numpy(counted))
     ours = (found.distance_map, found.score, found.max_distance, found.mean_distance)
-    return [(np.asarray(one, np.float32), other[0].numpy()) for one, other in zip(ours, theirs, strict=True)]
+    pairs = [(np.asarray(one, np.float32), other[0].numpy()) for one, other in zip(ours, theirs, strict=True)]
+    if isinstance(model.reference, (ToNearestHere, ToNearest)) and found.nearest is not None:
+        pairs.append(_nearest(found.distance_map, found.nearest, model.network, model.reference, image))
+    return pairs
+
+
+def _nearest(
+    distance_map: FloatArray, number: int, network: nn.Module, reference: ToNearestHere | ToNearest, image: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return how far the embedding lies that the graph calls nearest, and how far the nearest one does: ties aside."""
+    i, j = np.unravel_index(distance_map.argmax(), distance_map.shape)
+    with torch.inference_mode():
+        embeddings = network(torch.from_numpy(image)[None, None])  # (1, D, h, w)
+        named = distance_of_product(embeddings[0, :, i, j] @ reference.vectors[number])
+        return named.numpy(), reference(embeddings)[0, i, j].numpy()

@@ -60,13 +60,20 @@ class ToNearestHere(nn.Module):
 
     Args:
         medoids: ``(k, D, h, w)`` float32, every vector of length `BoundedNetwork.RADIUS`.
+        origins: ``(k h w,)`` int64, the good image that each of ``vectors`` comes from, where it is known.
     """
 
     medoids: Tensor
 
-    def __init__(self, medoids: Tensor) -> None:
+    def __init__(self, medoids: Tensor, origins: Tensor | None = None) -> None:
         super().__init__()
         self.register_buffer("medoids", medoids)
+        self.origins = origins
+
+    @property
+    def vectors(self) -> Tensor:
+        """All embeddings, ``(k h w, D)``: the first of every location row by row, then the second, and so on."""
+        return self.medoids.permute(0, 2, 3, 1).flatten(0, 2)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Map embeddings ``(B, D, h, w)`` to distances ``(B, h, w)``."""
@@ -78,7 +85,7 @@ class ToNearestHere(nn.Module):
                 medoids = around[:, :, y : y + h, x : x + w]  # (k, D, h, w)
                 products = torch.einsum("bdhw,kdhw->bkhw", embeddings, medoids)
                 best = torch.maximum(best, products.amax(dim=1))
-        return _distance(best)
+        return distance_of_product(best)
 
 
 class ToNearest(nn.Module):
@@ -86,27 +93,37 @@ class ToNearest(nn.Module):
 
     Args:
         bank: ``(k, D)`` float32, every vector of length `BoundedNetwork.RADIUS`.
+        origins: ``(k, 3)`` int64, the good image that each comes from, and row and column of its cell there, where
+            they are known.
     """
 
     bank: Tensor
 
-    def __init__(self, bank: Tensor) -> None:
+    def __init__(self, bank: Tensor, origins: Tensor | None = None) -> None:
         super().__init__()
         self.register_buffer("bank", bank)
+        self.origins = origins
+
+    @property
+    def vectors(self) -> Tensor:
+        """All embeddings, ``(k, D)``."""
+        return self.bank
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Map embeddings ``(B, D, h, w)`` to distances ``(B, h, w)``."""
         B, _, h, w = embeddings.shape
         cells = embeddings.flatten(2).transpose(1, 2)  # (B, h w, D)
-        return _distance((cells @ self.bank.T).amax(dim=2)).reshape(B, h, w)
+        return distance_of_product((cells @ self.bank.T).amax(dim=2)).reshape(B, h, w)
 
 
-def _distance(product: Tensor) -> Tensor:
+def distance_of_product(product: Tensor) -> Tensor:
     """Turn the inner product of two vectors of length r into their distance: |a - b|^2 = 2 r^2 - 2 a b."""
     return (2 * BoundedNetwork.RADIUS**2 - 2 * product).clamp_min(SQUARE_FLOOR).sqrt()
 
 
-def nearest_reference(embeddings: Sequence[Tensor], kind: Reference, generator: torch.Generator) -> nn.Module:
+def nearest_reference(
+    embeddings: Sequence[Tensor], kind: Reference, generator: torch.Generator
+) -> ToNearestHere | ToNearest:
     """Choose the embeddings that stand for all good ones.
 
     Farthest first (Gonzalez 1985; as a coreset: Roth et al. 2022, "PatchCore", sec. 3.2): start in the middle, then
@@ -122,30 +139,50 @@ def nearest_reference(embeddings: Sequence[Tensor], kind: Reference, generator: 
         stacked = torch.stack(list(embeddings))  # (n, D, h, w)
         h, w = stacked.shape[2:]
         places = stacked.permute(2, 3, 0, 1).flatten(0, 1)  # (h w, n, D)
-        chosen = _farthest_first(places, min(MEDOIDS, len(stacked)))  # (h w, k, D)
-        return ToNearestHere(chosen.reshape(h, w, *chosen.shape[1:]).permute(2, 3, 0, 1).half().float().contiguous())
-    candidates = torch.cat(
-        [_some_cells(embedding, _N_CANDIDATES // len(embeddings), generator) for embedding in embeddings]
-    )
-    return ToNearest(_farthest_first(candidates[None], min(BANK, len(candidates)))[0].half().float())
+        chosen, origins = _farthest_first(places, min(MEDOIDS, len(stacked)))  # (h w, k, D), (h w, k)
+        medoids = chosen.reshape(h, w, *chosen.shape[1:]).permute(2, 3, 0, 1)  # (k, D, h, w)
+        return ToNearestHere(medoids.half().float().contiguous(), origins.T.flatten())
+    candidates, whence = some_cells(embeddings, _N_CANDIDATES, generator)
+    chosen, index = _farthest_first(candidates[None], min(BANK, len(candidates)))
+    return ToNearest(chosen[0].half().float(), whence[index[0]])
 
 
-def _some_cells(embedding: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Draw cells of one image: ``(D, h, w)`` to ``(n, D)``, or all of them if there are no more."""
-    cells = embedding.flatten(1).T
-    return cells[torch.randperm(len(cells), generator=generator)[:n]]
+def some_cells(embeddings: Sequence[Tensor], n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw some cells of images, or take all of them if there are no more than n.
+
+    Args:
+        embeddings: ``(D, h, w)`` of every image.
+        n: how many of all images together, about.
+        generator: of the draw.
+
+    Returns:
+        Their embeddings ``(m, D)``, and ``(m, 3)`` int64: image, row, column.
+    """
+    cells, whence = [], []
+    for image, embedding in enumerate(embeddings):
+        h, w = embedding.shape[1:]
+        drawn = torch.randperm(h * w, generator=generator)[: n // len(embeddings)]
+        cells.append(embedding.flatten(1).T[drawn])
+        whence.append(torch.stack([torch.full_like(drawn, image), drawn // w, drawn % w], dim=1))
+    return torch.cat(cells), torch.cat(whence)
 
 
-def _farthest_first(points: Tensor, k: int) -> Tensor:
-    """Choose k of n points in each of several sets: ``(S, n, D)`` of one length to ``(S, k, D)``."""
+def _farthest_first(points: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Choose k of n points in each of several sets, ``(S, n, D)`` of one length.
+
+    Returns:
+        The points, ``(S, k, D)``, and which they are, ``(S, k)``.
+    """
     sets = torch.arange(len(points))
     index = (points @ points.mean(dim=1).unsqueeze(2)).squeeze(2).argmax(dim=1)  # (S,) nearest the middle
-    chosen = [points[sets, index]]
+    chosen, indices = [points[sets, index]], [index]
     nearest = torch.full(points.shape[:2], -torch.inf)  # (S, n) product with the nearest chosen one
     while len(chosen) < k:
         nearest = torch.maximum(nearest, (points @ chosen[-1].unsqueeze(2)).squeeze(2))
-        chosen.append(points[sets, nearest.argmin(dim=1)])
-    return torch.stack(chosen, dim=1)
+        index = nearest.argmin(dim=1)
+        chosen.append(points[sets, index])
+        indices.append(index)
+    return torch.stack(chosen, dim=1), torch.stack(indices, dim=1)
 
 
 def embed(network: BoundedNetwork, images: Iterable[FloatArray]) -> list[Tensor]:

@@ -28,7 +28,7 @@ RUN: Final = "run.json"
 COLUMNS: Final = (
     *("path", "verdict", "score", "threshold", "max_distance", "mean_distance", "height", "width", "n_regions"),
     *("region_top", "region_left", "region_height", "region_width", "region_area_px", "region_area_mm2"),
-    *("region_peak", "region_mean", "overlay", "reason"),
+    *("region_peak", "region_mean", "peak_row", "peak_column", "n_good", "n_good_below", "overlay", "reason"),
 )  # of the CSV; ``region_...`` speak of the strongest region, the JSON lines list them all
 
 Listed = tuple[Path, str]  # an image and "", or a source without images and the reason

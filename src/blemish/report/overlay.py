@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import ImageError
-from blemish.results import FloatArray, Inspection
+from blemish.results import Evidence, FloatArray, Inspection
 
 Picture = NDArray[np.uint8]  # (H, W, 3) RGB, or (H, W) grey
 _Sample = TypeVar("_Sample", np.uint8, np.float32)
@@ -27,6 +27,7 @@ _SHOWN_FROM = 0.85
 _SHOWN_FULLY = 1.25
 _STRONGEST_TINT = 0.7  # the surface stays visible through the strongest heat
 
+_GAP = 4  # pixels between two pictures that are compared
 _OUTLINE = (70, 235, 255)  # cyan: found neither on a grey surface nor among the colours of the heat
 _OUTLINE_EDGE = (20, 12, 28)  # dark rim, so that the outline shows on bright surfaces too
 
@@ -101,6 +102,19 @@ def draw_outlines(picture: Picture, contours: Sequence[Sequence[Sequence[int]]],
     width = max(1, round(max(picture.shape[:2]) ** 0.5 / 10))
     cv2.polylines(picture, outlines, True, _OUTLINE_EDGE, width + 2, cv2.LINE_AA)
     cv2.polylines(picture, outlines, True, _OUTLINE, width, cv2.LINE_AA)
+
+
+def comparison(evidence: Evidence) -> Picture | None:
+    """Draw the worst place of an image beside the nearest good one, in one range of grey so that they compare.
+
+    Returns:
+        ``(s, 2 s + gap)`` uint8; None when no good one is kept.
+    """
+    if evidence.nearest is None:
+        return None
+    both = grey_picture(np.hstack([evidence.found, evidence.nearest]))  # (s, 2 s)
+    gap = np.full((len(both), _GAP), 255, dtype=np.uint8)
+    return np.hstack([both[:, : len(both)], gap, both[:, len(both) :]])
 
 
 def grey_picture(image: FloatArray) -> Picture:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from blemish.detection.decision import promise
 from blemish.report.overlay import encode_jpeg, heat_map, heat_scale
-from blemish.results import Threshold, Verdict
+from blemish.results import Threshold, Verdict, rank_in_words
 
 if TYPE_CHECKING:
     import jinja2
@@ -44,6 +44,7 @@ class Row:
     n_regions: int
     peak: float | None  # largest distance in the strongest region; None without regions
     place: str  # of the strongest region, in words
+    rank: str  # of the score among those of good images, in words; empty when the image is good
     overlay: str  # file of the overlay, relative to the page, "/" between folders
 
     @classmethod
@@ -57,6 +58,7 @@ class Row:
             n_regions=len(record["regions"]),
             peak=strongest["peak"] if strongest else None,
             place=_place(strongest) if strongest else "",
+            rank=rank_in_words(record.get("evidence")),
             overlay=record["overlay"],
         )
 
@@ -81,10 +83,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Thumbnails:
-    """One image in small, without and with its overlay: JPEG bytes."""
+    """One image in small, without and with its overlay, and the comparison that tells why: JPEG bytes."""
 
     image: bytes
     overlay: bytes
+    comparison: bytes | None = None  # None for a good image, and where no good place is kept to compare with
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ def render_page(batch: Batch) -> str:
         histogram=_histogram(rows, batch.threshold) if rows else None,
         decimals=_decimals(batch.threshold.value),
         heat_legend=_heat_legend(),
+        compared=any(small.comparison for small in batch.thumbnails.values()),
     )
 
 

@@ -34,7 +34,16 @@ from blemish.report.earlier import (
     one_line,
     read_kept,
 )
-from blemish.report.overlay import Picture, decode_jpeg, draw_outlines, draw_over, encode_jpeg, grey_picture, shrink
+from blemish.report.overlay import (
+    Picture,
+    comparison,
+    decode_jpeg,
+    draw_outlines,
+    draw_over,
+    encode_jpeg,
+    grey_picture,
+    shrink,
+)
 from blemish.report.page import Batch, Failure, Row, Thumbnails, render_page
 from blemish.results import Inspection, Threshold
 
@@ -58,13 +67,19 @@ class Drawing:
 def draw(inspection: Inspection) -> Drawing:
     """Draw what was found on one image; it takes about as long as inspecting, and may run in any thread."""
     large, small = (grey_picture(shrink(inspection.image, side)) for side in (_OVERLAY_SIDE, _THUMBNAIL_SIDE))
+    compared = None if inspection.evidence is None else comparison(inspection.evidence)
     return Drawing(
-        encode_jpeg(draw_over(large, inspection), _OVERLAY_QUALITY), _thumbnails(small, draw_over(small, inspection))
+        encode_jpeg(draw_over(large, inspection), _OVERLAY_QUALITY),
+        _thumbnails(small, draw_over(small, inspection), compared),
     )
 
 
-def _thumbnails(image: Picture, overlay: Picture) -> Thumbnails:
-    return Thumbnails(encode_jpeg(image, _THUMBNAIL_QUALITY), encode_jpeg(overlay, _THUMBNAIL_QUALITY))
+def _thumbnails(image: Picture, overlay: Picture, compared: Picture | None = None) -> Thumbnails:
+    return Thumbnails(
+        image=encode_jpeg(image, _THUMBNAIL_QUALITY),
+        overlay=encode_jpeg(overlay, _THUMBNAIL_QUALITY),
+        comparison=None if compared is None else encode_jpeg(compared, _THUMBNAIL_QUALITY),
+    )
 
 
 class ResultWriter:
@@ -220,6 +235,9 @@ def _csv_row(record: Mapping[str, Any]) -> dict[str, object]:
         return row | {"reason": _text_cell(record["reason"])}
     strongest = record["regions"][0] if record["regions"] else {}
     row |= {f"region_{name}": value for name, value in strongest.items() if f"region_{name}" in COLUMNS}
+    if evidence := record.get("evidence"):
+        row |= {"peak_row": evidence["row"], "peak_column": evidence["column"]}
+        row |= {name: evidence[name] for name in ("n_good", "n_good_below")}
     return row | {"n_regions": len(record["regions"])}
 
 

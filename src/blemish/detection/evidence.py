@@ -1,0 +1,132 @@
+"""Why was this one stopped? Its worst place beside the nearest good one, and its score among those of good images.
+
+Beside the graph the model file keeps `Patches`: for every embedding of the reference set, where it is seen on small
+pictures of good images. They take no part in any verdict.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from blemish.detection.scoring import Geometry
+from blemish.errors import ModelFileError
+from blemish.results import Evidence, FloatArray
+
+PATCH: Final = 64  # prepared pixels a side that are shown: about what a cell sees most of
+_QUALITIES: Final = (85, 75, 65, 55, 45, 35, 25)  # of JPEG; the first whose file is small enough is taken
+_MOST_BYTES: Final = 1_200_000
+Pictures = NDArray[np.uint8]  # (n, P, Q), grey
+_Sample = TypeVar("_Sample", np.uint8, np.float32)
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Where the embeddings of a reference set come from, on pictures of good images."""
+
+    pictures: Pictures
+    places: NDArray[np.uint16]  # (embeddings, 3): picture, row, column, as `cut` takes them
+
+    def show(self, index: int) -> FloatArray:
+        """Return what was around an embedding: ``(PATCH, PATCH)`` float32 in [0, 1]."""
+        picture, row, column = (int(value) for value in self.places[index])
+        return np.asarray(cut(self.pictures[picture], row, column) / np.float32(255))
+
+    def to_bytes(self) -> bytes:
+        """Pack: a numpy archive of ``places``, of the ``size`` of a picture, and of a ``sheet`` of all as JPEG."""
+        sheet = _sheet(self.pictures)
+        for quality in _QUALITIES:
+            jpeg = cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+            if jpeg.size <= _MOST_BYTES:
+                break
+        packed = io.BytesIO()
+        np.savez(packed, sheet=jpeg, size=np.array(self.pictures.shape), places=self.places)
+        return packed.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Patches:
+        """Unpack.
+
+        Raises:
+            ModelFileError: `to_bytes` has not made it.
+        """
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as packed:
+                (n, height, width), places = packed["size"].tolist(), packed["places"]
+                sheet = np.asarray(cv2.imdecode(packed["sheet"], cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
+            across = sheet.shape[1] // width
+            tiles = sheet.reshape(sheet.shape[0] // height, height, across, width).swapaxes(1, 2)
+            pictures = tiles.reshape(-1, height, width)[:n]
+            if places.shape[1:] != (3,) or (places >= [n, height, width]).any():
+                raise ValueError(f"places {places.shape} do not fit {n} pictures of {height} x {width} pixels")
+        except Exception as error:  # whatever foreign bytes make numpy and OpenCV raise
+            raise ModelFileError(
+                f"The patches in the model file cannot be read ({error}). Make it anew with `blemish fit`."
+            ) from error
+        return cls(pictures, places)
+
+
+def cut(picture: NDArray[_Sample], row: int, column: int) -> NDArray[_Sample]:
+    """Cut the patch around a place of a picture; beyond the border the picture goes on as its border does.
+
+    Args:
+        picture: ``(H, W)``.
+        row, column: the first pixel past the middle of the patch.
+
+    Returns:
+        ``(PATCH, PATCH)``.
+    """
+    rows, columns = (
+        np.clip(np.arange(first - PATCH // 2, first + PATCH // 2), 0, side - 1)
+        for first, side in zip((row, column), picture.shape, strict=True)
+    )
+    return picture[np.ix_(rows, columns)]
+
+
+def find_evidence(
+    distance_map: FloatArray,
+    score: float,
+    good_scores: Iterable[float],
+    prepared: FloatArray,
+    nearest: int | None,
+    patches: Patches | None,
+    geometry: Geometry,
+) -> Evidence:
+    """Compare the worst place of an image with the nearest good one.
+
+    Args:
+        distance_map: ``(h, w)`` float32.
+        score: of the image.
+        good_scores: of the good images that set the threshold.
+        prepared: ``(H', W')`` the image as the graph takes it.
+        nearest: which embedding of the reference set is nearest to that of the worst cell; None: not told.
+        patches: what these embeddings look like; None: not kept.
+        geometry: of the cells on the image.
+    """
+    i, j = (int(index) for index in np.unravel_index(distance_map.argmax(), distance_map.shape))
+    scores = list(good_scores)
+    shown = None if nearest is None or patches is None else patches.show(nearest)
+    return Evidence(
+        row=round(geometry.row(i)),
+        column=round(geometry.column(j)),
+        distance=float(distance_map[i, j]),
+        n_good=len(scores),
+        n_good_below=sum(good < score for good in scores),
+        found=cut(prepared, *geometry.prepared_pixel(i, j)),
+        nearest=shown,
+    )
+
+
+def _sheet(pictures: Pictures) -> NDArray[np.uint8]:
+    """Lay pictures side by side, about as many across as down: ``(n, P, Q)`` to one picture."""
+    n, height, width = pictures.shape
+    across = min(n, max(1, round((n * height / width) ** 0.5)))
+    down = -(-n // across)
+    filled = np.concatenate([pictures, np.zeros((down * across - n, height, width), np.uint8)])
+    return filled.reshape(down, across, height, width).swapaxes(1, 2).reshape(down * height, across * width)
