@@ -24,7 +24,7 @@ from blemish.learning.triplets import PAPER_SCALES
 PAPER = ("--method", "tayeh2020", "--side", 128, "--epochs", 1)  # the shortest training of either kind
 NEAREST = ("--steps", 1)
 COMMANDS = (
-    *("fit", "enroll", "calibrate", "threshold", "zones", "inspect", "verify"),
+    *("fit", "enroll", "calibrate", "accept", "threshold", "zones", "inspect", "verify"),
     *("defects", "evaluate", "compare", "reproduce", "demo"),
 )
 
@@ -238,6 +238,20 @@ def test_the_threshold_is_moved_undone_and_told(model_path: Path, tmp_path: Path
 )
 def test_the_threshold_is_moved_in_one_way_at_a_time(model_path: Path, wrong: tuple[object, ...]) -> None:
     assert "Expected one of" in str(run("threshold", model_path, *wrong).exception)
+
+
+def test_a_stopped_part_is_accepted_and_that_is_undone(
+    nearest_detector: Detector, category_dir: Path, tmp_path: Path
+) -> None:
+    path = category_dir / "test" / "good" / "000.png"
+    model = tmp_path / "m.blemish"
+    nearest_detector.with_threshold(0.9 * nearest_detector.inspect(path).score).save(model)
+    result = run("accept", model, path, "--why", "new supplier", "--defective", category_dir / "test" / "stain")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.startswith("good")
+    assert run("inspect", model, path).exit_code == 0
+    assert run("threshold", model, "--undo").exit_code == 0
+    assert run("inspect", model, path).exit_code == 1
 
 
 def test_zones_are_set_and_cleared(model_path: Path, category_dir: Path, tmp_path: Path) -> None:

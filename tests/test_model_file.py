@@ -60,6 +60,7 @@ WRONG_FIELDS: dict[str, list[object]] = {
     "graph_difference": ["small", math.nan],
     "training": [None, [], "long"],
     "good_statistics": [None, [], {"brightness": 1.5}, {"brightness": ["1"]}, {"brightness": [math.nan]}],
+    "graph": [None, 3],
     "ignored": [3, "no base64!", "AAAA", []],
     "provenance": [
         None,
@@ -284,7 +285,7 @@ def test_unknown_fields_are_ignored(path: Path) -> None:
     assert read_model(path).description == MODEL.description
 
 
-@pytest.mark.parametrize("name", ["ignored", "good_statistics"])
+@pytest.mark.parametrize("name", ["ignored", "good_statistics", "graph"])
 def test_what_older_files_of_this_format_lack_has_a_default(path: Path, name: str) -> None:
     rewrite(path, lambda parts: parts.update({"model.json": without(parts["model.json"], name)}), with_sums=True)
     assert read_model(path).description == MODEL.description

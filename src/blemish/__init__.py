@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from blemish.errors import BlemishError
     from blemish.evaluation.evaluate import evaluate
     from blemish.images import read_image
+    from blemish.learning.accept import accept
     from blemish.learning.fit import enroll, fit
     from blemish.results import Evidence, Inspection, Region, Threshold, Verdict
 
@@ -29,6 +30,7 @@ __all__ = [
     "Region",
     "Threshold",
     "Verdict",
+    "accept",
     "enroll",
     "evaluate",
     "fit",
@@ -44,6 +46,7 @@ _HOME = {
     "Region": "blemish.results",
     "Threshold": "blemish.results",
     "Verdict": "blemish.results",
+    "accept": "blemish.learning.accept",
     "enroll": "blemish.learning.fit",
     "evaluate": "blemish.evaluation.evaluate",
     "fit": "blemish.learning.fit",

@@ -295,6 +295,40 @@ def calibrate(
     _tell_model(detector, output or model, as_json, choice=choice.to_dict())
 
 
+@app.command(short_help="Teach a model good parts that it stopped wrongly.")
+def accept(
+    model: ModelIn,
+    images: Images,
+    defective: Annotated[
+        list[Path] | None,
+        typer.Option(help="Defective images, folders or CSVs: refuse if one is missed from then on. May be repeated."),
+    ] = None,
+    by: By = "",
+    why: Why = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Where to write; by default MODEL itself.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add good parts that were stopped wrongly to what good looks like, in seconds. The threshold stays as it is.
+
+    Says of each image what it is called afterwards. threshold --undo takes it back.
+    """
+    from blemish.datasets import list_images
+
+    detector = blemish.Detector.load(model)
+    _require_writable(output or model)
+    paths = [path for source in images for path in list_images(source)]
+    defects = [path for source in defective or [] for path in list_images(source)]
+    with _progress() as progress:
+        detector = blemish.accept(detector, paths, defective=defects, who=by, why=why, progress=progress)
+    detector.save(output or model)
+    if not as_json:
+        for path in paths:
+            _print_row(detector.inspect(path).to_dict())
+    _tell_model(detector, output or model, as_json)
+
+
 @app.command(short_help="Show, move or restore the threshold.")
 def threshold(
     model: ModelIn,

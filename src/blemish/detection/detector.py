@@ -16,6 +16,7 @@ from blemish.detection.decision import conformal_threshold, decide, limit_exceed
 from blemish.detection.drift import image_statistics
 from blemish.detection.engines import DEFAULT
 from blemish.detection.evidence import Patches, find_evidence
+from blemish.detection.former import restored
 from blemish.detection.history import changed, undone
 from blemish.detection.model_file import HELD_OUT, Description, Model, read_model, write_model
 from blemish.detection.regions import find_regions
@@ -273,11 +274,14 @@ class Detector:
         return self.with_description(changed(self.description, description, what, who=who, why=why))
 
     def with_description(self, description: Description) -> Detector:
-        """Keep the graph and replace what the model file says about it; whoever changes a verdict notes it there."""
+        """Replace what the model file says about its graph; whoever changes a verdict notes it there.
+
+        The graph stays, unless the description speaks of one that was there before (`former.restored`).
+        """
         return self._again(description)
 
     def _again(self, description: Description, threads: int | None = None) -> Detector:
-        model = replace(self.model, description=description)
+        model = restored(self.model, description)
         return Detector(model, mm_per_pixel=self.mm_per_pixel, runtime=self.runtime, threads=threads)
 
     def _good_scores(self) -> list[float]:

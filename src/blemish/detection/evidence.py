@@ -38,6 +38,11 @@ class Patches:
         picture, row, column = (int(value) for value in self.places[index])
         return np.asarray(cut(self.pictures[picture], row, column) / np.float32(255))
 
+    def joined(self, other: Patches) -> Patches:
+        """Return these and others, whose places follow after these; pictures of the same size."""
+        moved = other.places + np.array([len(self.pictures), 0, 0], dtype=np.uint16)
+        return Patches(np.concatenate([self.pictures, other.pictures]), np.concatenate([self.places, moved]))
+
     def to_bytes(self) -> bytes:
         """Pack: a numpy archive of ``places``, of the ``size`` of a picture, and of a ``sheet`` of all as JPEG."""
         sheet = _sheet(self.pictures)

@@ -16,7 +16,7 @@ from blemish.detection.model_file import Description, as_description
 from blemish.errors import ModelFileError, SettingError
 
 _UNDO: Final = "undo"
-_CHANGEABLE: Final = ("threshold", "good_scores", "good_statistics", "ignored")  # fields of the description
+_CHANGEABLE: Final = ("threshold", "good_scores", "good_statistics", "ignored", "graph")  # fields of the description
 
 
 def changed(old: Description, new: Description, what: str, *, who: str, why: str) -> Description:

@@ -4,6 +4,7 @@
     graph.onnx      network + distance to the reference + pooled scores; every verdict comes from it
     weights.npz     the network's weights, for `enroll`
     patches.npz     what the embeddings of the reference set look like, to explain a verdict; older files have none
+    former.xz       graphs that it had before, so that a change of the graph can be undone; most files have none
     SHA256SUMS      checksums of the others, in the format of sha256sum
 
 Nothing is pickled and nothing in it is executed on loading. The checksums find damage and careless edits; they are no
@@ -36,7 +37,7 @@ LEARNED: Final = "learned"  # role of an image in the provenance: the network or
 HELD_OUT: Final = "held out"  # it only set the threshold
 LABELLED: Final = "labelled defective"  # it helped to choose the threshold, known to be defective
 _PARTS: Final[tuple[str, ...]] = ("model.json", "graph.onnx", "weights.npz")
-_MORE_PARTS: Final[tuple[str, ...]] = ("patches.npz",)  # which not every file has
+_MORE_PARTS: Final[tuple[str, ...]] = ("patches.npz", "former.xz")  # which not every file has
 _SUMS: Final[str] = "SHA256SUMS"
 _LEAST_RANGE: Final = 1e-6  # of grey values; float32 must be able to divide by it
 _MAX_PART_BYTES: Final = 2**30  # far above any real model; a zip bomb is refused before it is unpacked
@@ -59,6 +60,7 @@ class Description:
     provenance: dict[str, Any]  # {"images": {category: {sha256: role}}, "made": {"when": time, program: version}}
     history: list[dict[str, Any]]  # changes after the file was made, oldest first; see `history.changed`
     good_statistics: dict[str, list[float]] = field(default_factory=dict)  # `drift.image_statistics` of these images
+    graph: str = ""  # SHA-256 of the graph, in a file whose graph was changed after it was made; else empty
     ignored: str | None = None  # mask of pixels that do not count, as `zones.to_text` writes it; None: all count
 
     @property
@@ -89,6 +91,7 @@ class Model:
     graph: bytes  # serialised ONNX
     weights: dict[str, NDArray[Any]]  # as from `learning.network.weights_to_arrays`
     patches: bytes | None = None  # as from `evidence.Patches.to_bytes`; None: not kept
+    former: bytes | None = None  # graphs that it had before, as `former` packs them; None: it has the first one
 
     @property
     def fingerprint(self) -> str:
@@ -110,8 +113,9 @@ def write_model(model: Model, path: Path) -> None:
         "graph.onnx": model.graph,
         "weights.npz": arrays.getvalue(),
     }
-    if model.patches is not None:
-        parts["patches.npz"] = model.patches
+    parts |= {
+        name: data for name, data in (("patches.npz", model.patches), ("former.xz", model.former)) if data is not None
+    }
     parts[_SUMS] = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in parts.items()).encode()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -133,7 +137,7 @@ def read_model(path: Path) -> Model:
             weights = {name: file[name] for name in file.files}
     except Exception as error:  # whatever foreign bytes make numpy raise
         raise _unusable(path, f"its weights cannot be read ({error})") from error
-    return Model(description, parts["graph.onnx"], weights, parts.get("patches.npz"))
+    return Model(description, parts["graph.onnx"], weights, parts.get("patches.npz"), parts.get("former.xz"))
 
 
 def _read_parts(path: Path) -> dict[str, bytes]:
@@ -258,7 +262,7 @@ def _check_threshold(threshold: Threshold) -> None:
 
 
 def _check_records(about: Description) -> None:
-    for name in ("category", "method", "reference"):
+    for name in ("category", "method", "reference", "graph"):
         _require(isinstance(getattr(about, name), str), f"{name} is a string")
     _require(_is_number(about.graph_difference), "graph_difference is a finite number")
     _require(

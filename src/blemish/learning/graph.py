@@ -7,6 +7,7 @@ of nodes, and `check_graph` proves the result on real images each time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from itertools import product
 from typing import Any, Final
@@ -219,6 +220,25 @@ def build_graph(model: DistanceModel) -> bytes:
     onnx.checker.check_model(onnx_model)
     serialised: bytes = onnx_model.SerializeToString()
     return serialised
+
+
+def read_reference(graph: bytes) -> ToNearestHere | ToNearest:
+    """Read the reference set out of a graph that `build_graph` has written.
+
+    Raises:
+        ModelFileError: there is none.
+    """
+    read = onnx.load_from_string(graph).graph
+    kept = [numpy_helper.to_array(each) for each in read.initializer if each.data_type == TensorProto.FLOAT16]
+    sides = [side.dim_value for side in read.input[0].type.tensor_type.shape.dim[2:]]  # 0 where they are free
+    match [array.shape for array in kept]:
+        case [(_, _, 1, 1)]:
+            return ToNearest(torch.from_numpy(kept[0][:, :, 0, 0].astype(np.float32)))
+        case [(n, k, D)] if n * BoundedNetwork.STRIDE**2 == math.prod(sides):
+            h, w = (side // BoundedNetwork.STRIDE for side in sides)
+            medoids = torch.from_numpy(kept[0].astype(np.float32)).reshape(h, w, k, D)
+            return ToNearestHere(medoids.permute(2, 3, 0, 1).contiguous())
+    raise ModelFileError("The graph in the model file holds no reference set that can be read. Fit or enroll anew.")
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:

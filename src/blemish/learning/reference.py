@@ -12,9 +12,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from blemish.errors import SettingError
 from blemish.images import prepare, read_image
 from blemish.learning.network import BoundedNetwork, TripletNetwork
 from blemish.progress import Progress, silent
@@ -22,6 +24,9 @@ from blemish.results import FloatArray
 
 MEDOIDS: Final = 8  # embeddings kept per location
 BANK: Final = 1024  # embeddings kept where places do not matter
+_ROOM: Final = 2  # times as many embeddings as these may be kept when good images are added later
+_MOST_ADDED: Final = 256  # embeddings that are added to a bank at once
+_CELLS_AT_ONCE: Final = 4096  # whose products with a bank are in memory together
 SHIFT: Final = 1  # cells that aligned parts may be out of place
 _N_CANDIDATES: Final = 100_000  # embeddings among which a bank is chosen
 # Least square of a distance. Near 0 it is the difference of two numbers near 32, of which rounding leaves little; with
@@ -182,6 +187,86 @@ def _farthest_first(points: Tensor, k: int) -> tuple[Tensor, Tensor]:
         index = nearest.argmin(dim=1)
         chosen.append(points[sets, index])
         indices.append(index)
+    return torch.stack(chosen, dim=1), torch.stack(indices, dim=1)
+
+
+def extended(
+    reference: ToNearestHere | ToNearest,
+    embeddings: Sequence[Tensor],
+    counted: Sequence[FloatArray],
+    near_enough: float,
+) -> tuple[ToNearestHere | ToNearest, ToNearestHere | ToNearest]:
+    """Add from more good images the embeddings that a reference set lacks, farthest first.
+
+    Args:
+        reference: what is there.
+        embeddings: ``(D, h, w)`` of every image.
+        counted: ``(h, w)`` for every image, 0 for cells that are ignored, else 1.
+        near_enough: distance up to which an embedding is not lacked.
+
+    Returns:
+        The whole set, whose ``vectors`` begin with those that were there; and the additional ones alone, with their
+        origins among these images.
+
+    Raises:
+        SettingError: nothing is lacked, or there is no room for more.
+    """
+    if isinstance(reference, ToNearestHere):
+        k, _, h, w = reference.medoids.shape
+        places = torch.stack(list(embeddings)).permute(2, 3, 0, 1).flatten(0, 1)  # (h w, n, D)
+        there = reference.medoids.permute(2, 3, 0, 1).flatten(0, 1)  # (h w, k, D)
+        lacked = torch.from_numpy(np.stack(counted)).flatten(1).T > 0  # (h w, n)
+        most = min(MEDOIDS, _ROOM * MEDOIDS - k)
+        chosen, index = _farthest_from(places, there, lacked, near_enough, most)
+        medoids = chosen.reshape(h, w, *chosen.shape[1:]).permute(2, 3, 0, 1)
+        added = ToNearestHere(medoids.half().float().contiguous(), index.T.flatten())
+        return ToNearestHere(torch.cat([reference.medoids, added.medoids])), added
+    candidates, whence = some_cells(embeddings, _N_CANDIDATES, torch.Generator().manual_seed(0))
+    image, row, column = whence.T.tolist()
+    counts = [counted[i][y, x] > 0 for i, y, x in zip(image, row, column, strict=True)]
+    most = min(_MOST_ADDED, _ROOM * BANK - len(reference.bank))
+    chosen, index = _farthest_from(
+        candidates[None], reference.bank[None], torch.tensor(counts)[None], near_enough, most
+    )
+    more = ToNearest(chosen[0].half().float(), whence[index[0]])
+    return ToNearest(torch.cat([reference.bank, more.bank])), more
+
+
+def _farthest_from(
+    points: Tensor, there: Tensor, lacked: Tensor, near_enough: float, most: int
+) -> tuple[Tensor, Tensor]:
+    """Choose at most so many points, the farthest first, until all that are lacked have one near.
+
+    Args:
+        points: ``(S, n, D)``, in several sets.
+        there: ``(S, k, D)``.
+        lacked: ``(S, n)`` bool, false for points that need none near.
+        near_enough, most: as the names say; as many are chosen from every set.
+
+    Returns:
+        The points, ``(S, m, D)``, and which they are, ``(S, m)``.
+    """
+    if most <= 0:
+        raise SettingError(
+            "The reference set has no room for more embeddings. Learn anew with `blemish fit`, with these images among "
+            "the good ones."
+        )
+    sets = torch.arange(len(points))
+    parts = torch.split(points, _CELLS_AT_ONCE, dim=1)
+    nearest = torch.cat([(part @ there.transpose(1, 2)).amax(dim=2) for part in parts], dim=1)  # (S, n) products
+    nearest[~lacked] = torch.inf
+    least = BoundedNetwork.RADIUS**2 - near_enough**2 / 2  # the product of two embeddings so far apart
+    chosen: list[Tensor] = []
+    indices: list[Tensor] = []
+    while len(chosen) < most and float(nearest.min()) < least:
+        indices.append(nearest.argmin(dim=1))
+        chosen.append(points[sets, indices[-1]])
+        nearest = torch.maximum(nearest, (points @ chosen[-1].unsqueeze(2)).squeeze(2))
+    if not chosen:
+        raise SettingError(
+            "Every place of these images is as near to the reference set as in a usual good image. There is nothing to "
+            "add; if they are stopped all the same, move the limit with `blemish threshold`."
+        )
     return torch.stack(chosen, dim=1), torch.stack(indices, dim=1)
 
 
