@@ -85,7 +85,7 @@ def accept(
     if model_file.patches is not None:
         patches = patches_of(added, embeddings, lambda index: prepared[index])
         model_file = replace(model_file, patches=Patches.from_bytes(model_file.patches).joined(patches).to_bytes())
-    accepted = Detector(model_file, mm_per_pixel=detector.mm_per_pixel)
+    accepted = Detector(model_file, mm_per_pixel=detector.mm_per_pixel, runtime=detector.runtime)
     _refuse_if_missed(detector, accepted, defective, progress)
     return accepted
 
