@@ -472,6 +472,19 @@ def test_the_page_says_what_the_threshold_promises() -> None:
     assert "143 held-out good images" in page.text
 
 
+def test_every_row_says_its_verdict_to_the_filter_which_offers_those_that_occur() -> None:
+    page = Page(render_page(make_batch(make_rows(1.0, 3.0, 1.5))))
+    assert [value for name, value in page.attributes if name == "data-verdict"] == ["defective", "good", "good"]
+    offered = [value for name, value in page.attributes if name == "value"]
+    assert offered == ["", "defective", "good"]
+
+
+def test_without_scripts_all_rows_stand_there_and_no_controls() -> None:
+    page = Page(render_page(make_batch(make_rows(*[1.0] * 150))))
+    assert page.tags.count("td") == 6 * 150
+    assert ("hidden", "") in page.attributes
+
+
 def test_the_page_loads_nothing() -> None:
     page = Page(render_page(make_batch(make_rows(1.0, 3.0))))
     assert {address.split(",")[0] for _, name, address in page.links if name == "src"} == {"data:image/jpeg;base64"}

@@ -135,7 +135,8 @@ class Section:
 def render_page(batch: Batch) -> str:
     """Write the HTML page of a batch: what was decided, by which limit, and where on each image.
 
-    The most anomalous image comes first; with scripts allowed, a click on a column's name sorts by it.
+    The most anomalous image comes first; with scripts allowed, a click on a column's name sorts by it, and the
+    table has pages, and filters by verdict and name.
     """
     rows = sorted(batch.rows, key=lambda row: row.score, reverse=True)
     return _template("batch.html.jinja").render(
