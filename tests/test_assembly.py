@@ -244,11 +244,11 @@ class TestFit:
         assert first != other
 
     def test_an_unusual_good_image_is_named(self, tmp_path: Path) -> None:
-        folder = draw(tmp_path / "metal", "brushed_metal", n=30, side=32)
+        folder = draw(tmp_path / "metal", "brushed_metal", n=60, side=64)
         rng = np.random.default_rng(0)
         # Whether it is held out or learned from is drawn, so there are two.
         for name in ("odd.png", "odder.png"):
-            write_image(folder / name, (rng.random((32, 32)) < 0.5).astype(np.float32))
+            write_image(folder / name, (rng.random((64, 64)) < 0.5).astype(np.float32))
         notes = fit(folder, steps=5).description.notes
         assert any("odd" in note and "are they really good" in note for note in notes)
 
