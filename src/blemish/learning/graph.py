@@ -433,9 +433,12 @@ def _pairs(
 def _nearest(
     distance_map: FloatArray, number: int, network: nn.Module, reference: ToNearestHere | ToNearest, image: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """Return how far the embedding lies that the graph calls nearest, and how far the nearest one does: ties aside."""
+    """Return how far the embedding lies that the graph calls nearest, and how far the nearest one does: ties aside.
+
+    Both are squared: of distances near 0 the root leaves too few digits to compare.
+    """
     i, j = np.unravel_index(distance_map.argmax(), distance_map.shape)
     with torch.inference_mode():
         embeddings = network(torch.from_numpy(image)[None, None])  # (1, D, h, w)
         named = distance_of_product(embeddings[0, :, i, j] @ reference.vectors[number])
-        return named.numpy(), reference(embeddings)[0, i, j].numpy()
+        return named.square().numpy(), reference(embeddings)[0, i, j].square().numpy()
