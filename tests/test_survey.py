@@ -11,7 +11,7 @@ from blemish.errors import DatasetError, ImageError
 from blemish.images import read_image, resize, write_image
 from blemish.learning.network import BoundedNetwork
 from blemish.learning.reference import Reference
-from blemish.learning.survey import AREA_PX, PLACED, PLACED_AREA_PX, SAME_SIZE, Survey, survey
+from blemish.learning.survey import AREA_PX, COARSE_AREA_PX, PLACED, SAME_SIZE, Survey, survey
 from blemish.results import FloatArray
 
 STRIDE = BoundedNetwork.STRIDE
@@ -106,7 +106,7 @@ SIZES = [(480, 640), (1024, 1024), (2000, 300), (90, 110), (33, 47), (100, 4000)
 @pytest.mark.parametrize(
     ("reference", "explained", "area"),
     [
-        (Reference.LOCATION, PLACED + 0.01, PLACED_AREA_PX),
+        (Reference.LOCATION, PLACED + 0.01, COARSE_AREA_PX),
         (Reference.LOCATION, PLACED, AREA_PX[Reference.LOCATION]),
         (Reference.CATEGORY, PLACED + 0.01, AREA_PX[Reference.CATEGORY]),
     ],
@@ -115,6 +115,12 @@ def test_parts_that_are_placed_are_looked_at_coarsely(reference: Reference, expl
     seen = replace(SEEN, height=2000, width=2000, explained=explained)
     rows, columns = seen.preparation(reference).size(2000, 2000)
     assert rows * columns == area
+
+
+def test_aligned_parts_are_looked_at_coarsely_by_a_network_that_is_not_trained_on_them() -> None:
+    seen = replace(SEEN, height=2000, width=2000, explained=PLACED - 0.1)
+    rows, columns = seen.preparation(Reference.LOCATION, is_trained_on=False).size(2000, 2000)
+    assert rows * columns == COARSE_AREA_PX
 
 
 @pytest.mark.parametrize("reference", Reference)

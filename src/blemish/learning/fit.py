@@ -307,7 +307,7 @@ def enroll_network(
     """
     seen = survey(images.learned, progress)
     kind = kind or seen.reference
-    preparation = seen.preparation(kind)
+    preparation = seen.preparation(kind, is_trained_on=False)
     return nearest_detector(
         network,
         PreparedImages(images.learned, preparation, progress),

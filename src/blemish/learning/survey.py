@@ -24,7 +24,7 @@ from blemish.progress import Progress, silent
 from blemish.results import FloatArray
 
 AREA_PX: Final = {Reference.LOCATION: 384**2, Reference.CATEGORY: 800**2}  # largest area of prepared images
-PLACED_AREA_PX: Final = 256**2  # of parts that are placed
+COARSE_AREA_PX: Final = 256**2  # of parts that are placed, and of aligned ones that the network is not trained on
 SAME_SIZE: Final = 0.05  # sizes that differ by no more than this share are one size
 ALIGNED: Final = 0.3  # share of what images show that their mean must explain for parts to count as aligned
 PLACED: Final = 0.5  # share above which parts count as placed: a place says most of what belongs there
@@ -53,16 +53,17 @@ class Survey:
         """How images are compared: at the same location where their mean explains much of them."""
         return Reference.LOCATION if self.explained >= ALIGNED else Reference.CATEGORY
 
-    def preparation(self, reference: Reference) -> Preparation:
+    def preparation(self, reference: Reference, *, is_trained_on: bool = True) -> Preparation:
         """Choose size and grey range of prepared images.
 
         Parts that are placed are compared at about 256 x 256 pixels: what is missing or moved shows at any size, and a
-        cell then sees more of the part. Where a place says less, more must be seen of what lies there: 384 x 384.
+        cell then sees more of the part. Where a place says less, more must be seen of what lies there: 384 x 384. But a
+        network that is not trained on these images (``is_trained_on``) is lost in such detail, and looks at 256 x 256.
         Textures keep up to 800 x 800: their defects may be as fine as their grain. Images are never enlarged, and keep
         their shape unless all have nearly the same one.
         """
-        is_placed = reference is Reference.LOCATION and self.explained > PLACED
-        area = PLACED_AREA_PX if is_placed else AREA_PX[reference]
+        is_coarse = reference is Reference.LOCATION and (self.explained > PLACED or not is_trained_on)
+        area = COARSE_AREA_PX if is_coarse else AREA_PX[reference]
         scale = min(1.0, math.sqrt(area / (self.height * self.width)))
         stride = BoundedNetwork.STRIDE
         fixed = self.same_size or reference is Reference.LOCATION
