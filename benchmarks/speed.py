@@ -16,11 +16,9 @@ import logging
 import os
 import platform
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,22 +46,12 @@ from blemish.parallel import n_cores
 from blemish.report.batch import inspect_batch
 from blemish.report.writer import draw
 from peers import PEERS
+from throughput import median_seconds
 
 MATRIX = 4096  # rows and columns of the matrices: large enough to show the machine's rate
 THREADS = {"1 core": 1, "all cores": None}
 Task = Callable[[], object]
 Figures = dict[str, Any]
-
-
-def median_seconds(tasks: dict[str, Task], repeats: int) -> dict[str, float]:
-    """Time the tasks in turns; the first round warms up and does not count."""
-    times: dict[str, list[float]] = {name: [] for name in tasks}
-    for _ in range(repeats + 1):
-        for name, task in tasks.items():
-            began = time.perf_counter()
-            task()
-            times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values[1:]) for name, values in times.items()}
 
 
 # --- networks ----------------------------------------------------------------------------------------------------

@@ -65,6 +65,14 @@ def content_hash(path: Path) -> str:
         raise ImageError(f"'{path}' cannot be read ({error.strerror}). Check the path and its permissions.") from error
 
 
+def by_content(paths: Sequence[Path]) -> dict[str, Path]:
+    """Key files by `content_hash`, in their order; of copies the first stays, so that none counts twice."""
+    different: dict[str, Path] = {}
+    for path in paths:
+        different.setdefault(content_hash(path), path)
+    return different
+
+
 def find_categories(root: Path | str) -> dict[str, Path]:
     """Find every category at or below a folder.
 

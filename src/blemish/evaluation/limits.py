@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from sklearn.model_selection import RepeatedStratifiedKFold
 
-from blemish.datasets import GOOD, content_hash
+from blemish.datasets import GOOD, by_content
 from blemish.detection.decision import conformal_threshold, threshold_at
 from blemish.detection.detector import Detector
 from blemish.detection.model_file import LABELLED
@@ -187,7 +187,7 @@ def choose_limit(
         DatasetError: there are too few images, one is both good and defective, or the model has learned from one.
         ImageError: an image cannot be used. SettingError: a number is out of range.
     """
-    goods, defectives = _by_content(good), _by_content(defective)
+    goods, defectives = by_content(good), by_content(defective)
     _check_images(detector, goods, defectives)
     share_given = len(defectives) / (len(goods) + len(defectives))
     costs = Costs(
@@ -344,13 +344,6 @@ def _remembering(detector: Detector, defective: Sequence[str]) -> Detector:
     noted = {**images[about.category], **dict.fromkeys(defective, LABELLED)}
     provenance = {**about.provenance, "images": {**images, about.category: noted}}
     return detector.with_description(replace(about, provenance=provenance))
-
-
-def _by_content(paths: Sequence[Path]) -> dict[str, Path]:
-    by_content: dict[str, Path] = {}
-    for path in paths:
-        by_content.setdefault(content_hash(path), path)
-    return by_content
 
 
 def _check_images(detector: Detector, good: dict[str, Path], defective: dict[str, Path]) -> None:

@@ -8,14 +8,14 @@ is missed from then on, which only defective images can tell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from blemish.datasets import content_hash
+from blemish.datasets import by_content
 from blemish.detection.detector import Detector
 from blemish.detection.evidence import Patches
 from blemish.detection.former import digest, with_graph
@@ -67,11 +67,11 @@ def accept(
             f"The model was made by {about.method}, whose reference is one mean embedding. Expected one made by "
             "'nearest': this one can be enrolled anew, with these images among the good ones."
         )
-    paths = list({content_hash(Path(path)): Path(path) for path in images}.values())
-    if not paths:
+    different = by_content([Path(path) for path in images])
+    if not different:
         raise SettingError("Found no images to accept; expected good parts that were stopped wrongly.")
     network, reference = bounded_network(detector.model.weights), read_reference(detector.model.graph)
-    prepared, counted = _prepared(about, paths, progress)
+    prepared, counted = _prepared(about, list(different.values()), progress)
     model = DistanceModel(network, reference, SMOOTHING, N_WORST).eval()
     check_graph(detector.model.graph, model, prepared[:_N_CHECKED])  # that what is extended is what was stored
     embeddings = embed(network, prepared)
@@ -80,7 +80,7 @@ def accept(
     graph = build_graph(grown)
     difference = max(about.graph_difference, check_graph(graph, grown, prepared[:_N_CHECKED]))
     old = replace(about, graph=digest(detector.model.graph))
-    new = replace(old, graph=digest(graph), graph_difference=difference, provenance=_with_learned(about, paths))
+    new = replace(old, graph=digest(graph), graph_difference=difference, provenance=_with_learned(about, different))
     model_file = with_graph(detector.model, changed(old, new, "accept", who=who, why=why), graph)
     if model_file.patches is not None:
         patches = patches_of(added, embeddings, lambda index: prepared[index])
@@ -117,9 +117,9 @@ def _usual_distance(about: Description) -> float:
     return float(np.median(scores)) if scores else about.threshold.value / 2
 
 
-def _with_learned(about: Description, paths: Sequence[Path]) -> dict[str, Any]:
+def _with_learned(about: Description, contents: Iterable[str]) -> dict[str, Any]:
     images = about.provenance["images"]
-    noted = {**images.get(about.category, {}), **{content_hash(path): LEARNED for path in paths}}
+    noted = {**images.get(about.category, {}), **dict.fromkeys(contents, LEARNED)}
     return {**about.provenance, "images": {**images, about.category: noted}}
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import blemish
-from blemish.datasets import content_hash
+from blemish.datasets import by_content, content_hash
 from blemish.detection.detector import Detector
 from blemish.detection.evidence import Patches
 from blemish.detection.model_file import HELD_OUT, LEARNED, Description, Model
@@ -78,9 +78,7 @@ def hold_out(paths: Sequence[Path], category: str, seed: int, learned: frozenset
     Raises:
         DatasetError: fewer than two different images.
     """
-    different: dict[str, Path] = {}
-    for path in paths:
-        different.setdefault(content_hash(path), path)
+    different = by_content(paths)
     is_learned = [content in learned for content in different]
     paths = list(different.values())
     if len(paths) < 2:

@@ -234,52 +234,39 @@ def enroll(
     """
     kind = reference_kind(reference)
     require_alpha(alpha, unsure)
+    learned = frozenset() if network is None else network.description.learned
+    images = hold_out(_paths(good), category or _category_name(good), seed, learned)
     if network is None:
         pretrained = universal_network()
-        images = hold_out(_paths(good), category or _category_name(good), seed)
-        making = Making(NEAREST, {"start": pretrained.about}, provenance([images]))
-        return enroll_network(
-            pretrained.network,
-            images,
-            kind,
-            alpha=alpha,
-            unsure=unsure,
-            seed=seed,
-            making=making,
-            progress=progress,
-        )
-    about = network.description
-    seen = about.provenance["images"]
-    images = hold_out(_paths(good), category or _category_name(good), seed, about.learned)
-    read_all(images.held_out)
+        bounded, making = pretrained.network, Making(NEAREST, {"start": pretrained.about}, provenance([images]))
+    else:
+        read_all(images.held_out)
+        about, weights = network.description, network.model.weights
+        making = Making(about.method, about.training, _joined(about.provenance["images"], images))
+        if about.method != NEAREST:
+            side = about.preparation.height
+            assert side is not None, "the paper's images are squares"
+            return prototype_detector(
+                triplet_network(weights),
+                images,
+                kind=kind or Reference(about.reference),
+                side=side,
+                alpha=alpha,
+                unsure=unsure,
+                making=making,
+                progress=progress,
+            )
+        bounded = bounded_network(weights)
+    return enroll_network(
+        bounded, images, kind, alpha=alpha, unsure=unsure, seed=seed, making=making, progress=progress
+    )
+
+
+def _joined(seen: dict[str, dict[str, str]], images: GoodImages) -> dict[str, dict[str, str]]:
+    """Add the images of a category to those that a borrowed network has seen."""
     ours = seen.get(images.category, {})
     still_learned = {sha: role for sha, role in ours.items() if role == LEARNED}  # whatever its role in this category
-    hashes = {**seen, images.category: {**ours, **provenance([images])[images.category], **still_learned}}
-    making = Making(about.method, about.training, hashes)
-    if about.method != NEAREST:
-        side = about.preparation.height
-        assert side is not None, "the paper's images are squares"
-        kind = kind or Reference(about.reference)
-        return prototype_detector(
-            triplet_network(network.model.weights),
-            images,
-            kind=kind,
-            side=side,
-            alpha=alpha,
-            unsure=unsure,
-            making=making,
-            progress=progress,
-        )
-    return enroll_network(
-        bounded_network(network.model.weights),
-        images,
-        kind,
-        alpha=alpha,
-        unsure=unsure,
-        seed=seed,
-        making=making,
-        progress=progress,
-    )
+    return {**seen, images.category: {**ours, **provenance([images])[images.category], **still_learned}}
 
 
 def enroll_network(
