@@ -39,10 +39,11 @@ from torch import Tensor, nn
 from accuracy import Run, commit, some_good, spread
 from blemish.datasets import Sample, content_hash, find_categories, read_category
 from blemish.detection.preparation import Preparation
+from blemish.detection.scoring import N_WORST
 from blemish.evaluation.protocols import ScoredSample, honest_protocol
 from blemish.images import prepare, read_image, write_text
 from blemish.learning import nearest
-from blemish.learning.assembly import MOST_CELLS, MOST_REFERENCES, N_WORST, SMOOTHING, find_suspects, hold_out
+from blemish.learning.assembly import MOST_CELLS, MOST_REFERENCES, SMOOTHING, find_suspects, hold_out
 from blemish.learning.defects import DEFECTS, Defect, erased_area, vary_light
 from blemish.learning.fit import scales_for
 from blemish.learning.graph import DistanceModel, smooth

@@ -29,8 +29,9 @@ import torch
 import blemish
 from accuracy import commit, some_good, summary
 from blemish.datasets import find_categories
+from blemish.detection.scoring import N_WORST
 from blemish.images import write_bytes
-from blemish.learning.assembly import N_WORST, SMOOTHING, Making, hold_out, provenance
+from blemish.learning.assembly import SMOOTHING, Making, hold_out, provenance
 from blemish.learning.defects import any_defect
 from blemish.learning.fit import NEAREST, enroll_network
 from blemish.learning.graph import DistanceModel

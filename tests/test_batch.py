@@ -17,6 +17,7 @@ from blemish.images import read_image, write_image
 from blemish.report import batch
 from blemish.report.batch import BatchCounts, inspect_batch
 from blemish.results import Inspection, Threshold, Verdict
+from blemish.strips import GreyImage
 
 LIMIT = 0.5
 
@@ -51,8 +52,8 @@ class FakeDetector:
             regions=(),
             height=image.shape[0],
             width=image.shape[1],
-            image=image,
-            map_at=lambda height, width: image,
+            grey=GreyImage.of(image),
+            map_at=lambda height, width, rows=slice(None): image[rows],
         )
 
 

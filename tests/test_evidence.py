@@ -18,6 +18,7 @@ from blemish.images import read_image
 from blemish.learning.pictures import patches_of
 from blemish.learning.reference import Reference, nearest_reference
 from blemish.results import Evidence, FloatArray
+from blemish.strips import GreyImage
 
 HALF = PATCH // 2
 GEOMETRY = Geometry(centre=2, stride=4, scale_y=2.0, scale_x=3.0)
@@ -35,7 +36,7 @@ def smooth_pictures(n: int, height: int, width: int) -> np.ndarray:
 
 def make_evidence(distance_map: FloatArray, score: float = 1.0, good: tuple[float, ...] = ()) -> Evidence:
     prepared = noise(4 * distance_map.shape[0], 4 * distance_map.shape[1])
-    return find_evidence(distance_map, score, good, prepared, None, None, GEOMETRY)
+    return find_evidence(distance_map, score, good, GreyImage.of(prepared), None, None, GEOMETRY)
 
 
 # --- patches -----------------------------------------------------------------------------------------------------

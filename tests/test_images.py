@@ -307,6 +307,41 @@ def test_the_faintest_colour_in_a_mask_counts(file: File) -> None:
     assert read_mask(file(pillow(np.array([[[0, 0, 1], [0, 0, 0]]], np.uint8), "PNG"))).tolist() == [[True, False]]
 
 
+# --- strip by strip ----------------------------------------------------------------------------------------------
+
+EVERY_KIND = {
+    **{kind: make(GREY) for kind, make in GREY_KINDS.items()},
+    **{f"colour, {kind}": make(RGB) for kind, make in COLOUR_KINDS.items()},
+    **{f"alpha, {kind}": make(GREY, GREY[::-1]) for kind, make in ALPHA_KINDS.items()},
+    **{f"turned {o}, {kind}": make(GREY, o) for kind, make in TURNED_KINDS.items() for o in TURNS},
+    "transparent grey": png(GREY, 0, png_chunk(b"tRNS", struct.pack(">H", GREY[0, 1]))),
+    "jpeg": pillow(rgb(GREY), "JPEG"),
+    "one bit": saved(Image.fromarray(GREY > 127), "PNG"),
+}
+
+
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_rows_of_a_file_are_those_of_the_whole_image(kind: str, file: File) -> None:
+    path = file(EVERY_KIND[kind])
+    whole, samples = read_image(path), images.read_samples(path)
+    assert (samples.height, samples.width) == whole.shape
+    for top, bottom in [(0, 1), (0, samples.height), (2, 5), (samples.height - 1, samples.height)]:
+        np.testing.assert_allclose(as_image(samples.rows(top, bottom)), whole[top:bottom], atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["png 8", "png 16", "png palette", "tiff 16 big-endian"])
+def test_samples_are_as_small_as_in_the_file(kind: str, file: File) -> None:
+    rows = images.read_samples(file(GREY_KINDS[kind](GREY))).rows(0, 6)
+    assert rows.dtype == (np.uint16 if "16" in kind else np.uint8)
+
+
+def test_a_wrong_float_far_down_is_found_at_once(file: File) -> None:
+    array = np.zeros((1500, 4), np.float32)
+    array[1400, 2] = 2
+    with pytest.raises(ImageError, match="Rescale"):
+        images.read_samples(file(tiff(array)))
+
+
 # --- refusing ------------------------------------------------------------------------------------------------------
 
 PAGES = [Image.fromarray(GREY), Image.fromarray(255 - GREY), Image.fromarray(GREY // 2)]
@@ -362,12 +397,13 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_the_system_withholds_is_refused(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
-    def withhold(path: Path) -> bytes:
+    def withhold(path: Path, mode: str) -> bytes:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", withhold)
+    path = file(b"x")
+    monkeypatch.setattr(Path, "open", withhold)
     with pytest.raises(ImageError, match=r"Permission denied\). Check"):
-        read_image(file(b"x"))
+        read_image(path)
 
 
 NOISE: Bytes = np.random.default_rng(2).integers(0, 256, (24, 32, 3), dtype=np.uint8)

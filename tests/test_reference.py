@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from blemish.detection.runtime import Runtime
-from blemish.learning.assembly import N_WORST, SMOOTHING
+from blemish.detection.scoring import N_WORST
+from blemish.learning.assembly import SMOOTHING
 from blemish.learning.graph import TOLERANCE, DistanceModel, build_graph, check_graph, smooth
 from blemish.learning.network import NEAR, WIDE, BoundedNetwork
 from blemish.learning.reference import (

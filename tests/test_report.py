@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -22,9 +23,10 @@ from blemish.report import page as page_module
 from blemish.report import writer as writer_module
 from blemish.report.earlier import COLUMNS
 from blemish.report.overlay import comparison, encode_jpeg, grey_picture, heat_map, heat_scale, overlay, shrink
-from blemish.report.page import Batch, Failure, Figure, Row, Section, Table, Thumbnails, render_document, render_page
+from blemish.report.page import Batch, Failure, Figure, Row, Rows, Section, Table, Thumbnails, render_document, render_page
 from blemish.report.writer import ResultWriter, draw
 from blemish.results import Evidence, FloatArray, Inspection, Region, Threshold, Verdict
+from blemish.strips import GreyImage
 
 LIMIT = 2.0
 THRESHOLD = Threshold(value=LIMIT, alpha=0.01, promised_alpha=0.01, n_images=143)
@@ -38,6 +40,10 @@ NASTY_NAMES = [
     "line\nbreak, comma.png",
     "100% #1?.png",
 ]
+
+
+def resized_map(anomaly_map: FloatArray, height: int, width: int, rows: slice) -> FloatArray:
+    return np.asarray(cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_AREA)[rows], np.float32)
 
 
 def make_inspection(path: Path | str | None = "part.png", score: float = 1.0, limit: float = LIMIT) -> Inspection:
@@ -56,8 +62,8 @@ def make_inspection(path: Path | str | None = "part.png", score: float = 1.0, li
         regions=(region,) if score > limit else (),
         height=40,
         width=60,
-        image=np.tile(np.linspace(0, 1, 60, dtype=np.float32), (40, 1)),
-        map_at=lambda height, width: cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_AREA),
+        grey=GreyImage.of(np.tile(np.linspace(0, 1, 60, dtype=np.float32), (40, 1))),
+        map_at=partial(resized_map, anomaly_map),
         evidence=make_evidence(score) if score > limit else None,
     )
 
@@ -146,7 +152,7 @@ def make_batch(rows: Sequence[Row], failures: Sequence[Failure] = (), *, complet
     return Batch(
         model_name="part.blemish",
         threshold=THRESHOLD,
-        rows=rows,
+        rows=Rows(rows),
         failures=failures,
         thumbnails={row.overlay: Thumbnails(picture, picture) for row in rows},
         finished=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
@@ -205,9 +211,9 @@ def test_a_large_picture_is_shrunk_to_the_side_and_keeps_its_shape() -> None:
 def test_a_small_picture_needs_no_map_at_the_size_of_the_image() -> None:
     asked: list[tuple[int, int]] = []
 
-    def map_at(height: int, width: int) -> FloatArray:
+    def map_at(height: int, width: int, rows: slice) -> FloatArray:
         asked.append((height, width))
-        return np.full((height, width), 3.0, np.float32)
+        return np.full((height, width), 3.0, np.float32)[rows]
 
     overlay(replace(make_inspection(score=3.0), map_at=map_at), side=30)
     assert asked == [(20, 30)]
@@ -224,11 +230,11 @@ def test_an_outline_stays_at_its_place_when_shrunk() -> None:
 
 def test_dark_images_are_stretched_to_be_seen() -> None:
     dark = np.array([[0.0, 0.03, 0.06]], np.float32)  # 12 bits in a 16-bit file
-    assert grey_picture(dark).tolist() == [[0, 128, 255]]
+    assert grey_picture(GreyImage.of(dark)).tolist() == [[0, 128, 255]]
 
 
 def test_an_image_of_one_colour_keeps_it() -> None:
-    assert grey_picture(np.ones((1, 2), np.float32)).tolist() == [[255, 255]]
+    assert grey_picture(GreyImage.of(np.ones((1, 2), np.float32))).tolist() == [[255, 255]]
 
 
 def test_the_worst_place_is_drawn_beside_the_good_one_in_one_range_of_grey() -> None:
@@ -441,6 +447,30 @@ def test_huge_batches_list_the_most_anomalous_and_count_all(monkeypatch: pytest.
     assert "images4" in page.text.replace("\n", "")
 
 
+def test_of_a_huge_batch_only_the_rows_that_are_listed_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = np.random.default_rng(0).integers(0, 40, 200).astype(float).tolist()  # with many ties
+    everything = sorted(make_rows(*scores), key=lambda row: row.score, reverse=True)  # stable
+    assert Rows(make_rows(*scores)).most_anomalous() == everything
+    monkeypatch.setattr(page_module, "_MAX_ROWS", 30)
+    rows = Rows(make_rows(*scores))
+    assert rows.most_anomalous() == everything[:30]
+    assert rows.scores.tolist() == scores
+    assert len(rows) == len(rows.verdicts) == 200
+
+
+def test_of_very_many_failures_the_first_are_listed_and_all_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "_MAX_FAILURES", 2)
+    with ResultWriter(tmp_path, model_name="m", threshold=THRESHOLD) as writer:
+        for name in ("a.png", "b.png", "c.png"):
+            writer.add({"path": name, "verdict": "error", "reason": "It has 0 bytes."}, None)
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "3 images could not be read" in page.text
+    assert "The first 2 are listed" in page.text
+    assert [cell for cell in page.cells if cell.endswith(".png")] == ["a.png", "b.png"]
+
+
 # --- page --------------------------------------------------------------------------------------------------------
 
 
@@ -560,7 +590,7 @@ def test_a_far_outlier_is_counted_but_does_not_stretch_the_histogram() -> None:
 def test_thresholds_of_zero_and_below_have_a_page() -> None:
     rows = make_rows(-1.0, 1.0)
     for value in (0.0, -0.5):
-        batch = Batch("m", Threshold(value, 0.01, 0.01, 143), rows, (), {}, datetime(2026, 1, 2, tzinfo=UTC))
+        batch = Batch("m", Threshold(value, 0.01, 0.01, 143), Rows(rows), (), {}, datetime(2026, 1, 2, tzinfo=UTC))
         assert Page(render_page(batch)).tags.count("tr") == 2 + 1
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from blemish.detection import scoring
 from blemish.detection.regions import find_regions
-from blemish.detection.scoring import Geometry, anomaly_map, map_at
+from blemish.detection.scoring import Geometry, anomaly_map, map_at, mean_of_worst
 
 SAME_SIZE = Geometry(centre=32, stride=2, scale_y=1, scale_x=1)
 
@@ -166,3 +166,20 @@ def test_the_map_does_not_depend_on_its_tiles(tile: int, monkeypatch: pytest.Mon
     whole = anomaly_map(distance_map, geometry, 301, 457)
     monkeypatch.setattr(scoring, "_TILE", tile)
     assert (anomaly_map(distance_map, geometry, 301, 457) == whole).all()
+
+
+@pytest.mark.parametrize("rows", [slice(0, 1), slice(40, 123), slice(250, 500)], ids=str)
+def test_rows_of_a_map_are_those_of_the_whole(rows: slice) -> None:
+    distance_map = np.random.default_rng(3).random((97, 97), dtype=np.float32)
+    geometry = Geometry(centre=32, stride=2, scale_y=301 / 256, scale_x=457 / 256)
+    assert (
+        anomaly_map(distance_map, geometry, 301, 457, rows) == anomaly_map(distance_map, geometry, 301, 457)[rows]
+    ).all()
+
+
+@pytest.mark.parametrize(
+    ("n_worst", "n_counted", "expected"), [(1, 100, 100), (50, 100, 99.5), (50, 9, 100), (3, 150, 99)]
+)
+def test_the_score_of_a_map_is_the_mean_of_its_worst(n_worst: int, n_counted: int, expected: float) -> None:
+    distance_map = np.random.default_rng(0).permutation(np.arange(1, 101, dtype=np.float32)).reshape(10, 10)
+    assert mean_of_worst(distance_map, n_worst, n_counted) == expected

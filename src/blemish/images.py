@@ -16,10 +16,11 @@ import secrets
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -40,8 +41,9 @@ _WHITE = {np.dtype(np.bool_): 1, np.dtype(np.uint8): 255, np.dtype(np.uint16): 6
 # Rec. 601 in thousandths: 8-bit sums stay whole, so grey stored as RGB is exactly that grey.
 _LUMA = np.array([[299, 587, 114]], dtype=np.float32)
 _ROWS = 1024  # of an image that are turned to grey at once
-_FLAT = 0.5 / 65535  # half a 16-bit step: smaller differences are rounding, not surface
+FLAT = 0.5 / 65535  # half a 16-bit step: smaller differences are rounding, not surface
 _OTHER_BYTE_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+_GREY_ALPHA_16 = "LA;16B"  # Pillow's name for the samples of such a PNG
 _N_FAILURES_NAMED = 10  # that one error names
 _EXPORT = "Export it as an 8- or 16-bit grey or RGB PNG."
 
@@ -56,13 +58,31 @@ def read_image(path: Path | str) -> FloatArray:
         ImageError: the file is missing, empty, truncated, no image, of an unsupported kind, larger than ``MAX_PIXELS``,
             holds several frames, or holds float samples outside [0, 1].
     """
-    path = Path(path)
-    try:
-        return decode_image(_file_bytes(path))
-    except ImageError as error:
-        raise ImageError(f"'{path}': {error}") from error
-    except Exception as error:  # damaged or hostile bytes make decoders raise almost anything
-        raise ImageError(f"'{path}': damaged, truncated or of a rare kind ({error!r}). {_EXPORT}") from error
+    with _errors_naming(Path(path)), _opened(Path(path)) as file:
+        return _decode(file).grey()
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What an image file holds, upright, as far as possible as small as it is stored."""
+
+    height: int
+    width: int
+    rows: Callable[[int, int], NDArray[Any]]  # (first, last + 1) -> these rows, in one of the forms `as_image` takes
+
+    def grey(self) -> FloatArray:
+        """Return the whole picture as grey: ``(height, width)`` float32 in [0, 1]."""
+        return as_image(self.rows(0, self.height))
+
+
+def read_samples(path: Path | str) -> Samples:
+    """Read an image file like `read_image`, but turn no row to grey before it is asked for.
+
+    Raises:
+        ImageError: as for `read_image`.
+    """
+    with _errors_naming(Path(path)), _opened(Path(path)) as file:
+        return _decode(file)
 
 
 def decode_image(data: bytes) -> FloatArray:
@@ -71,7 +91,7 @@ def decode_image(data: bytes) -> FloatArray:
     Raises:
         Exception: of any kind, when they are damaged; ImageError where the reason is known.
     """
-    return as_image(_decode(data))
+    return _decode(io.BytesIO(data)).grey()
 
 
 def read_all(paths: Sequence[Path], use: Callable[[int, FloatArray], None] = lambda index, image: None) -> None:
@@ -122,11 +142,7 @@ def as_image(array: NDArray[Any]) -> FloatArray:
         >>> as_image(np.array([[[255, 0, 0], [255, 255, 255]]], dtype=np.uint8)).round(3).tolist()
         [[0.29899999499320984, 1.0]]
     """
-    pixels = np.asarray(array)
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]
-    if pixels.size == 0 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
-        raise ImageError(f"shape {np.shape(array)}; expected (H, W), (H, W, 3) for RGB or (H, W, 4) for RGBA.")
+    pixels = as_samples(array)
     white = _white(pixels)
     if pixels.ndim == 2:
         return np.asarray(np.divide(pixels, white, dtype=np.float32))
@@ -138,6 +154,16 @@ def as_image(array: NDArray[Any]) -> FloatArray:
     if pixels.shape[2] == 4:
         grey *= np.divide(pixels[:, :, 3], white, dtype=np.float32)
     return grey
+
+
+def as_samples(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array in the shape ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``, and refuse others like `as_image`."""
+    pixels = np.asarray(array)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    if pixels.size == 0 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
+        raise ImageError(f"shape {np.shape(array)}; expected (H, W), (H, W, 3) for RGB or (H, W, 4) for RGBA.")
+    return pixels
 
 
 def prepare(image: FloatArray, height: int, width: int) -> FloatArray:
@@ -159,7 +185,7 @@ def prepare(image: FloatArray, height: int, width: int) -> FloatArray:
     """
     resized = resize(image, height, width)
     low, high = resized.min(), resized.max()
-    if high - low < _FLAT:
+    if high - low < FLAT:
         return np.zeros_like(resized)
     return np.asarray((resized - low) / (high - low))
 
@@ -220,39 +246,62 @@ def write_text(path: Path | str, text: str) -> None:
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
-def _file_bytes(path: Path) -> bytes:
+@contextmanager
+def _errors_naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ImageError as error:
+        raise ImageError(f"'{path}': {error}") from error
+    except Exception as error:  # damaged or hostile bytes make decoders raise almost anything
+        raise ImageError(f"'{path}': damaged, truncated or of a rare kind ({error!r}). {_EXPORT}") from error
+
+
+def _opened(path: Path) -> BinaryIO:
     try:
         if path.is_dir():
             raise ImageError("this is a folder; expected an image file. Name the files inside it.")
         if not path.is_file():
             raise ImageError("no such file. Check the path.")
-        data = path.read_bytes()
+        if path.stat().st_size == 0:
+            raise ImageError("the file is empty (0 bytes); expected an image. Export or copy it again.")
+        return path.open("rb")
     except OSError as error:
         raise ImageError(f"the file cannot be read ({error.strerror or error}). Check its permissions.") from error
-    if not data:
-        raise ImageError("the file is empty (0 bytes); expected an image. Export or copy it again.")
-    return data
 
 
-def _decode(data: bytes) -> NDArray[Any]:
-    """Return the samples of a file in one of the forms that `as_image` takes."""
+def _decode(file: BinaryIO) -> Samples:
+    """Decode a whole file and keep it as Pillow does: in a byte or two a sample, where float32 takes four a pixel."""
     with _RULES_FOR_PILLOW:
-        image = _open(data)
+        image = _open(file)
         rawmode = _rawmode(image)
         if rawmode == "F;32BF" and image.tile[0].codec_name == "libtiff":
             _set_rawmode(image, "F;32NF")  # libtiff has put the bytes in order already; Pillow would swap them back
-        pixels = _pixels(image)
-        if rawmode.endswith((";16B", ";16L", ";16N")) and pixels.dtype == np.uint8:
-            pixels = (pixels.astype(np.uint16) << 8) | _low_bytes(_open(data), rawmode)
-    if rawmode == "I;12":
-        pixels = (pixels << 4) | (pixels >> 8)  # 0 to 4095 becomes 0 to 65535
-    if image.mode == "CMYK":
-        pixels = _rgb_from_cmyk(pixels)
-    if _stores_white_as_zero(image):
-        pixels = _white(pixels) - pixels
-    if image.mode != "P" and "transparency" in image.info:
-        pixels = _hide(pixels, image.info["transparency"])
-    return pixels
+        ImageOps.exif_transpose(image, in_place=True)
+        low_bytes = None
+        if rawmode.endswith((";16B", ";16L", ";16N")) and not image.mode.startswith("I;16"):
+            low_bytes = _low_bytes(_open(file), rawmode)
+
+    def rows(top: int, bottom: int) -> NDArray[Any]:
+        pixels = _pixels(image, top, bottom)
+        if low_bytes is not None:
+            low = _pixels(low_bytes, top, bottom)
+            low = low[:, :, [1, 1, 1, 3]] if rawmode == _GREY_ALPHA_16 else low
+            pixels = (pixels.astype(np.uint16) << 8) | low
+        if rawmode == "I;12":
+            pixels = (pixels << 4) | (pixels >> 8)  # 0 to 4095 becomes 0 to 65535
+        if image.mode == "CMYK":
+            pixels = _rgb_from_cmyk(pixels)
+        if _stores_white_as_zero(image):
+            pixels = _white(pixels) - pixels
+        if image.mode != "P" and "transparency" in image.info:
+            pixels = _hide(pixels, image.info["transparency"])
+        return pixels
+
+    _white(rows(0, 1))  # what cannot be used is refused now, and not when it is looked at
+    if image.mode == "F":
+        for top in range(0, image.height, _ROWS):
+            _white(rows(top, min(top + _ROWS, image.height)))
+    return Samples(image.height, image.width, rows)
 
 
 class _RulesForPillow:
@@ -286,10 +335,11 @@ class _RulesForPillow:
 _RULES_FOR_PILLOW = _RulesForPillow()
 
 
-def _open(data: bytes) -> ImageFile:
+def _open(file: BinaryIO) -> ImageFile:
     """Read the header and refuse what must not be decoded."""
+    file.seek(0)
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image = Image.open(file, formats=_FORMATS)
     except UnidentifiedImageError as error:
         raise ImageError(
             "the file is not an image, has a damaged header, or is of a rare kind; "
@@ -328,9 +378,11 @@ def _set_rawmode(image: ImageFile, rawmode: str) -> None:
     ]
 
 
-def _pixels(image: ImageFile) -> NDArray[Any]:
-    """Decode the whole file, turn it upright, and return its samples; 16-bit colour comes out as 8-bit."""
-    ImageOps.exif_transpose(image, in_place=True)
+def _pixels(image: Image.Image, top: int, bottom: int) -> NDArray[Any]:
+    """Return samples of some rows of a decoded image; 16-bit colour comes out as 8-bit."""
+    if (top, bottom) != (0, image.height):
+        with _RULES_FOR_PILLOW:
+            image = image.crop((0, top, image.width, bottom))
     if image.mode in ("L", "RGB", "RGBA", "CMYK", "F"):
         return np.asarray(image)
     if image.mode == "1":
@@ -344,15 +396,15 @@ def _pixels(image: ImageFile) -> NDArray[Any]:
     raise ImageError(f"the samples are of Pillow's kind '{image.mode}' (32-bit or signed integers, or Lab). {_EXPORT}")
 
 
-def _low_bytes(image: ImageFile, rawmode: str) -> NDArray[np.uint8]:
+def _low_bytes(image: ImageFile, rawmode: str) -> ImageFile:
     """Decode the low bytes of 16-bit colour: Pillow keeps the high byte, and told the other byte order, the low one."""
-    if rawmode == "LA;16B":
-        _set_rawmode(image, "RGBA")  # the four bytes of a pixel: grey high, grey low, alpha high, alpha low
-        return _pixels(image)[:, :, [1, 1, 1, 3]]
     if rawmode.startswith("RGBa"):
         raise ImageError(f"the file is a 16-bit TIFF with premultiplied alpha. {_EXPORT}")
-    _set_rawmode(image, rawmode[:-1] + _OTHER_BYTE_ORDER[rawmode[-1]])
-    return _pixels(image)
+    # Of grey with alpha, the four bytes of a pixel: grey high, grey low, alpha high, alpha low.
+    other = "RGBA" if rawmode == _GREY_ALPHA_16 else rawmode[:-1] + _OTHER_BYTE_ORDER[rawmode[-1]]
+    _set_rawmode(image, other)
+    ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def _rgb_from_cmyk(pixels: NDArray[Any]) -> FloatArray:

@@ -10,10 +10,13 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from blemish.strips import GreyImage
 
 FloatArray = NDArray[np.float32]
 
@@ -99,9 +102,14 @@ class Inspection:
     regions: tuple[Region, ...]  # strongest first; empty when the verdict is good
     height: int  # of the image as it was read
     width: int
-    image: FloatArray = field(repr=False, compare=False)  # (height, width) float32 in [0, 1], grey, as it was read
-    map_at: Callable[[int, int], FloatArray] = field(repr=False, compare=False)  # the map at other (rows, columns)
+    grey: GreyImage = field(repr=False, compare=False)  # as it was read
+    map_at: Callable[..., FloatArray] = field(repr=False, compare=False)  # the map at another (height, width[, rows])
     evidence: Evidence | None = None  # why it was not waved through; None when the verdict is good
+
+    @property
+    def image(self) -> FloatArray:
+        """The image as it was read, grey: ``(height, width)`` float32 in [0, 1]; a very large one is made each time."""
+        return self.grey.whole()
 
     @cached_property
     def anomaly_map(self) -> FloatArray:
@@ -110,7 +118,7 @@ class Inspection:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the pictures as JSON-ready plain data."""
-        record = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("image", "map_at")}
+        record = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("grey", "map_at")}
         record["path"] = None if self.path is None else str(self.path)
         record["verdict"] = self.verdict.value
         record["regions"] = [asdict(region) for region in self.regions]

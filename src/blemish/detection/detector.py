@@ -21,13 +21,15 @@ from blemish.detection.history import changed, undone
 from blemish.detection.model_file import HELD_OUT, Description, Model, read_model, write_model
 from blemish.detection.regions import find_regions
 from blemish.detection.runtime import Distances, Runtime, fastest_engine
-from blemish.detection.scoring import map_at
+from blemish.detection.scoring import N_WORST, Geometry, map_at
+from blemish.detection.tiling import measure
 from blemish.detection.zones import from_text, to_text
 from blemish.errors import DatasetError, ImageError, SettingError
-from blemish.images import as_image, read_image
 from blemish.progress import Progress, silent
-from blemish.results import Evidence, FloatArray, Inspection, Threshold, Verdict
+from blemish.results import Evidence, Inspection, Threshold, Verdict
+from blemish.strips import GreyImage
 
+_NEAREST = "nearest"  # our method; all others are the paper's
 _USUAL_SIDE = 1024  # pixels, of an image that stands for all when runtimes are measured
 ImageSource = Path | str | NDArray[np.generic]  # a file, or pixels as `images.as_image` takes them
 
@@ -117,10 +119,11 @@ class Detector:
         Raises:
             ImageError: the image cannot be read or used.
         """
-        pixels = _read(image)  # (H, W) in [0, 1]
-        distances = self._measure(pixels)
+        grey = _read(image)  # (H, W) in [0, 1]
+        prepared = self.description.preparation.prepared(grey)
+        distances = self._measure(grey, prepared)
         verdict = decide(distances.score, self.threshold)
-        geometry = self.description.preparation.geometry(*pixels.shape)
+        geometry = self.description.preparation.geometry(*grey.shape)
         limit = limit_exceeded(verdict, self.threshold)
         return Inspection(
             path=Path(image) if isinstance(image, (Path, str)) else None,
@@ -129,14 +132,12 @@ class Detector:
             threshold=self.threshold.value,
             max_distance=distances.max_distance,
             mean_distance=distances.mean_distance,
-            regions=find_regions(
-                distances.distance_map, limit, geometry, *pixels.shape, mm_per_pixel=self.mm_per_pixel
-            ),
-            height=pixels.shape[0],
-            width=pixels.shape[1],
-            image=pixels,
-            map_at=partial(map_at, distances.distance_map, geometry, pixels.shape),
-            evidence=None if verdict is Verdict.GOOD else self._evidence(pixels, distances),
+            regions=find_regions(distances.distance_map, limit, geometry, *grey.shape, mm_per_pixel=self.mm_per_pixel),
+            height=grey.shape[0],
+            width=grey.shape[1],
+            grey=grey,
+            map_at=partial(map_at, distances.distance_map, geometry, grey.shape),
+            evidence=None if verdict is Verdict.GOOD else self._evidence(prepared, distances, geometry),
         )
 
     def calibrate(
@@ -257,10 +258,10 @@ class Detector:
         scores: dict[str, float] = {}
         seen: list[dict[str, float]] = []
         for key, image in images.items():
-            pixels = _read(image)
-            distances = self._measure(pixels)
+            grey = _read(image)
+            distances = self._measure(grey, self.description.preparation.prepared(grey))
             scores[key] = distances.score
-            seen.append(image_statistics(pixels, distances.mean_distance))
+            seen.append(image_statistics(grey, distances.mean_distance))
             progress("setting the threshold", len(scores), len(images))
         return replace(
             self.description,
@@ -305,21 +306,20 @@ class Detector:
         noted = {**images.get(about.category, {}), **dict.fromkeys(files, HELD_OUT)}
         return {**about.provenance, "images": {**images, about.category: noted}}
 
-    def _measure(self, pixels: FloatArray) -> Distances:
-        preparation = self.description.preparation
-        if self._ignored is None:
-            return self._runtime.run(preparation.apply(pixels))
-        counted = preparation.counted(self._ignored, *pixels.shape)
-        if not counted.any():
-            raise ImageError(
-                f"The ignored zones leave nothing of an image of {pixels.shape[0]} x {pixels.shape[1]} pixels; "
-                "expected a larger one, like those the zones were drawn on."
-            )
-        return self._runtime.run(preparation.apply(pixels), counted)
+    def _measure(self, grey: GreyImage, prepared: GreyImage) -> Distances:
+        about = self.description
+        counted = None
+        if self._ignored is not None:
+            counted = about.preparation.counted(self._ignored, *grey.shape)
+            if not counted.any():
+                raise ImageError(
+                    f"The ignored zones leave nothing of an image of {grey.shape[0]} x {grey.shape[1]} pixels; "
+                    "expected a larger one, like those the zones were drawn on."
+                )
+        n_worst = N_WORST if about.method == _NEAREST else 1
+        return measure(self._runtime, prepared, about.preparation, n_worst, counted)
 
-    def _evidence(self, pixels: FloatArray, distances: Distances) -> Evidence:
-        preparation = self.description.preparation
-        prepared = preparation.apply(pixels)
+    def _evidence(self, prepared: GreyImage, distances: Distances, geometry: Geometry) -> Evidence:
         return find_evidence(
             distances.distance_map,
             distances.score,
@@ -327,7 +327,7 @@ class Detector:
             prepared,
             distances.nearest,
             self._patches,
-            preparation.geometry(*pixels.shape),
+            geometry,
         )
 
     @cached_property
@@ -344,5 +344,5 @@ def _by_content(images: Sequence[ImageSource]) -> dict[str, ImageSource]:
     return by_content
 
 
-def _read(image: ImageSource) -> FloatArray:
-    return read_image(image) if isinstance(image, (Path, str)) else as_image(image)
+def _read(image: ImageSource) -> GreyImage:
+    return GreyImage.open(image) if isinstance(image, (Path, str)) else GreyImage.of(image)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.results import FloatArray
+from blemish.strips import STRIP, GreyImage
 
 RATE: Final = 0.01  # at most 1 in 100 batches of images like the good ones is warned of
 _CHECKS: Final = {  # statistic -> what to check when it has moved
@@ -29,7 +30,6 @@ _CHECKS: Final = {  # statistic -> what to check when it has moved
 }
 _MOST: Final = 95.0  # percent of the good images that are called most: those in the middle
 _N_SHUFFLES: Final = 2999  # of the rank test; the smallest share they can show, 1 in 3000, is far below the rate
-_ROWS: Final = 1024  # of an image that are looked at at once
 _MOST_IMAGES: Final = 300  # of either side that are compared; more of them show nothing new
 
 
@@ -50,11 +50,11 @@ class Drift:
         )
 
 
-def image_statistics(image: FloatArray, mean_distance: float) -> dict[str, float]:
+def image_statistics(image: GreyImage, mean_distance: float) -> dict[str, float]:
     """Measure what a camera fault would change.
 
     Args:
-        image: ``(H, W)`` float32 in [0, 1], as it was read.
+        image: ``(H, W)`` in [0, 1], as it was read.
         mean_distance: of its map: a single defect hardly moves it.
 
     Returns:
@@ -62,45 +62,54 @@ def image_statistics(image: FloatArray, mean_distance: float) -> dict[str, float
         between neighbours (standard deviation of the Laplacian over that of the grey values), which light alone does
         not change; height and width; and the mean distance.
     """
-    brightness, contrast = (float(value[0, 0]) for value in cv2.meanStdDev(image))
-    edges = _deviation_of_laplacian(image)
+    greys, edges = [], []
+    height, width = image.shape
+    step = max(STRIP // width, 1)
+    for top in range(0, height, step):
+        first = max(top - 1, 0)  # a row more on either side, so that the Laplacian of all strips joins
+        strip = image.rows(first, min(top + step + 1, height))
+        greys.append(_moments(strip[top - first :][:step]))
+        edges.append(_moments(np.asarray(cv2.Laplacian(strip, cv2.CV_32F), np.float32)[top - first :][:step]))
+    (brightness, contrast), (_, sharpness) = _joined(greys), _joined(edges)
     return {
         "brightness": brightness,
         "contrast": contrast,
-        "sharpness": edges / contrast if contrast > 0 else 0.0,
-        "height": float(image.shape[0]),
-        "width": float(image.shape[1]),
+        "sharpness": sharpness / contrast if contrast > 0 else 0.0,
+        "height": float(height),
+        "width": float(width),
         "distance": mean_distance,
     }
 
 
-def _deviation_of_laplacian(image: FloatArray) -> float:
-    """Return the standard deviation of the Laplacian, in strips: whole, that of a very large image takes gigabytes."""
-    moments = np.zeros(2)
-    for top in range(0, len(image), _ROWS):
-        first = max(top - 1, 0)  # a row more on either side, so that the strips join
-        strip = cv2.Laplacian(image[first : top + _ROWS + 1], cv2.CV_32F)[top - first :][:_ROWS]
-        mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(strip))
-        moments += np.array((mean, deviation**2 + mean**2)) * (len(strip) / len(image))
-    return float(np.sqrt(max(moments[1] - moments[0] ** 2, 0.0)))
+def _moments(values: FloatArray) -> tuple[int, float, float]:
+    """Return how many values there are, their mean and their standard deviation."""
+    mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(values))
+    return values.size, mean, deviation
 
 
-def find_drift(good: Mapping[str, Sequence[float]], batch: Sequence[Mapping[str, float]]) -> tuple[Drift, ...]:
+def _joined(parts: Sequence[tuple[int, float, float]]) -> tuple[float, float]:
+    """Return mean and standard deviation of all parts together, from those of each."""
+    n, means, deviations = np.array(parts).T
+    mean = float(n @ means / n.sum())
+    return mean, float(np.sqrt(n @ (deviations**2 + (means - mean) ** 2) / n.sum()))
+
+
+def find_drift(good: Mapping[str, Sequence[float]], batch: Mapping[str, Sequence[float]]) -> tuple[Drift, ...]:
     """Find the statistics by which a batch as a whole has moved away.
 
     Args:
         good: statistic -> its value for each of the good images that set the threshold; none are compared of an older
             model file, which has none.
-        batch: statistics of every image of the batch.
+        batch: the same for the images of the batch.
 
     Returns:
         At most `RATE` of the batches that are exchangeable with the good images have any. A handful of images may be
         too few to show anything: of 3 images, 20 good ones can show it, 10 cannot.
     """
-    compared = [name for name in _CHECKS if good.get(name) and batch]
+    compared = [name for name in _CHECKS if good.get(name) and batch.get(name)]
     found = []
     for name in compared:
-        usual, new = np.array(good[name]), np.array([statistics[name] for statistics in batch])
+        usual, new = np.array(good[name]), np.array(batch[name])
         low, high = np.percentile(usual, (50 - _MOST / 2, 50 + _MOST / 2))
         at = float(np.median(new))
         is_outside = at > high or (at < low and name != "distance")  # nearer to good ones than they are: no fault

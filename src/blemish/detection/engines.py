@@ -62,6 +62,7 @@ def _load_onnxruntime(graph: bytes, threads: int | None) -> Engine:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0  # 0 is ONNX Runtime's word for all
+    options.enable_mem_pattern = False  # it keeps a second block of memory for all that a run needs, and saves no time
     options.log_severity_level = 4  # what goes wrong is raised; it need not go to the user's terminal as well
     on_gpu = [("CUDAExecutionProvider", {"use_tf32": "0"})]
     providers = [each for each in on_gpu if each[0] in onnxruntime.get_available_providers()]

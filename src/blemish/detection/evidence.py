@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from blemish.detection.scoring import Geometry
 from blemish.errors import ModelFileError
 from blemish.results import Evidence, FloatArray
+from blemish.strips import GreyImage
 
 PATCH: Final = 64  # prepared pixels a side that are shown: about what a cell sees most of
 _QUALITIES: Final = (85, 75, 65, 55, 45, 35, 25)  # of JPEG; the first whose file is small enough is taken
@@ -98,7 +99,7 @@ def find_evidence(
     distance_map: FloatArray,
     score: float,
     good_scores: Iterable[float],
-    prepared: FloatArray,
+    prepared: GreyImage,
     nearest: int | None,
     patches: Patches | None,
     geometry: Geometry,
@@ -109,13 +110,15 @@ def find_evidence(
         distance_map: ``(h, w)`` float32.
         score: of the image.
         good_scores: of the good images that set the threshold.
-        prepared: ``(H', W')`` the image as the graph takes it.
+        prepared: ``(H', W')``, the image as the graph takes it.
         nearest: which embedding of the reference set is nearest to that of the worst cell; None: not told.
         patches: what these embeddings look like; None: not kept.
         geometry: of the cells on the image.
     """
     i, j = (int(index) for index in np.unravel_index(distance_map.argmax(), distance_map.shape))
     scores = list(good_scores)
+    row, column = geometry.prepared_pixel(i, j)
+    top, bottom = max(row - PATCH // 2, 0), min(row + PATCH // 2, prepared.shape[0])  # all that is cut from
     shown = None if nearest is None or patches is None else patches.show(nearest)
     return Evidence(
         row=round(geometry.row(i)),
@@ -123,7 +126,7 @@ def find_evidence(
         distance=float(distance_map[i, j]),
         n_good=len(scores),
         n_good_below=sum(good < score for good in scores),
-        found=cut(prepared, *geometry.prepared_pixel(i, j)),
+        found=cut(prepared.rows(top, bottom), row - top, column),
         nearest=shown,
     )
 

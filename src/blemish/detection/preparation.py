@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.detection.scoring import Geometry
-from blemish.images import prepare, resize
+from blemish.images import FLAT
 from blemish.results import FloatArray
+from blemish.strips import STRIP, GreyImage
 
 _TOUCHED = 1e-3  # share of a prepared pixel that must be ignored: less is rounding
 _LEAST_PX = 32  # no axis is shrunk below this: a smaller image has nothing left to look at
@@ -62,25 +63,53 @@ class Preparation:
         return max(round(side * self.scale), min(side, _LEAST_PX))
 
     def apply(self, image: FloatArray) -> FloatArray:
-        """Prepare an image.
+        """Prepare an image that is whole in memory, as `prepared` does.
 
         Args:
             image: ``(H, W)`` float32 in [0, 1], as `images.read_image` returns it.
 
         Returns:
-            ``(H', W')`` float32 in [0, 1]; grey values beyond black and white are cut off.
+            ``(H', W')`` float32 in [0, 1].
         """
-        size = self.size(*image.shape)
-        if self.black is None or self.white is None:
-            prepared = prepare(image, *size)
-        else:
-            stretched = (resize(image, *size) - np.float32(self.black)) / np.float32(self.white - self.black)
-            prepared = np.clip(stretched, 0, 1)
-        return self._continued(prepared)
+        return self.prepared(GreyImage(image.shape[0], image.shape[1], lambda top, bottom: image[top:bottom])).whole()
 
-    def _continued(self, prepared: FloatArray) -> FloatArray:
-        below, right = (-side % self.multiple for side in prepared.shape)
-        return np.pad(prepared, ((0, below), (0, right)), mode="edge") if below or right else prepared
+    def prepared(self, image: GreyImage) -> GreyImage:
+        """Prepare an image of any size, as far as the result is asked for.
+
+        Args:
+            image: ``(H, W)`` in [0, 1].
+
+        Returns:
+            ``(H', W')`` in [0, 1]; grey values beyond black and white are cut off.
+        """
+        resized = image.resized(*self.size(*image.shape))
+        if self.black is None or self.white is None:
+            low, high = resized.range()
+            black, span = low, high - low if high - low >= FLAT else np.float32(np.inf)  # of one colour: all black
+        else:
+            black, span = np.float32(self.black), np.float32(self.white - self.black)
+
+        def stretched(top: int, bottom: int) -> FloatArray:
+            return np.asarray(np.clip((resized.rows(top, bottom) - black) / span, 0, 1))
+
+        return self._continued(GreyImage(*resized.shape, stretched))
+
+    def _continued(self, image: GreyImage) -> GreyImage:
+        height, width = image.shape
+        below, right = (-side % self.multiple for side in image.shape)
+        if not below and not right:
+            return image
+
+        def continued(top: int, bottom: int) -> FloatArray:
+            rows = image.rows(min(top, height - 1), min(bottom, height))
+            return np.pad(rows, ((0, bottom - top - len(rows)), (0, right)), mode="edge")
+
+        return GreyImage(height + below, width + right, continued)
+
+    def cells(self, height: int, width: int) -> tuple[int, int]:
+        """Return the rows and columns of the distance map of a prepared image of this size."""
+        h, w = (int(side - 2 * self.centre) // self.stride + 1 for side in (height, width))
+        return h, w
 
     def counted(self, ignored: NDArray[np.bool_], height: int, width: int) -> FloatArray:
         """Say which cells of the distance map of an image count: those that speak for no pixel that is ignored.
@@ -92,12 +121,19 @@ class Preparation:
         Returns:
             ``(h, w)`` float32, 1 where a cell counts and 0 where it does not.
         """
-        touched = self._continued(resize(ignored.astype(np.float32), *self.size(height, width))) > _TOUCHED
+        rows, columns = ignored.shape
+        mask = GreyImage(rows, columns, lambda top, bottom: ignored[top:bottom].astype(np.float32))
+        touched = self._continued(mask.resized(*self.size(height, width)))
         first = round(self.centre - self.stride / 2)  # prepared pixel where the first cell begins
-        h, w = (int(side - 2 * self.centre) // self.stride + 1 for side in touched.shape)
-        inner = touched[first : first + h * self.stride, first : first + w * self.stride]
-        cells = inner.reshape(h, self.stride, w, self.stride).any(axis=(1, 3))
-        return np.asarray(~cells, dtype=np.float32)
+        h, w = self.cells(*touched.shape)
+        counted = np.empty((h, w), dtype=np.float32)
+        step = max(STRIP // (self.stride * touched.shape[1]), 1)
+        for i in range(0, h, step):
+            n = min(step, h - i)
+            band = touched.rows(first + i * self.stride, first + (i + n) * self.stride)
+            pixels = band[:, first : first + w * self.stride].reshape(n, self.stride, w, self.stride)
+            counted[i : i + n] = (pixels <= _TOUCHED).all(axis=(1, 3))
+        return counted
 
     def geometry(self, height: int, width: int) -> Geometry:
         """Say where cells lie on an image of this size."""

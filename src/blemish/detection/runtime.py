@@ -58,28 +58,30 @@ class Runtime:
         self._outputs = list(_OUTPUTS if "score" in outputs else _OLD_OUTPUTS)
         if _NEAREST in outputs:
             self._outputs.append(_NEAREST)
-        self._counts = inputs == _INPUTS
+        self.takes_zones = inputs == _INPUTS  # those of an older Blemish do not
         if inputs not in (_INPUTS, _OLD_INPUTS) or not _OLD_OUTPUTS.items() <= outputs.items():
             raise ModelFileError(
                 f"The graph in the model file has inputs {inputs} and outputs {outputs} (tensors and their "
                 f"numbers of axes); expected {_INPUTS} and {_OUTPUTS}. {_REMEDY}"
             )
 
-    def run(self, image: FloatArray, counted: FloatArray = _ALL) -> Distances:
+    def run(self, image: FloatArray, counted: FloatArray | None = None) -> Distances:
         """Measure one prepared image.
 
         Args:
             image: ``(H, W)`` float32 in [0, 1], of the size the graph was made for.
-            counted: ``(h, w)`` float32, 1 for cells that count and 0 for others; ``(1, 1)`` for all.
+            counted: ``(h, w)`` float32, 1 for cells that count and 0 for others, or ``(1, 1)``; None: all count.
 
         Raises:
             ModelFileError: the graph does not take images of this size, or no zones, or its distances are not finite.
         """
-        if counted is not _ALL and not self._counts:
+        if counted is not None and not self.takes_zones:
             raise ModelFileError(f"The graph in the model file is of a Blemish that had no zones. {_REMEDY}")
         pixels = np.ascontiguousarray(image, dtype=np.float32)[None, None]  # (1, 1, H, W)
         try:
-            inputs = {"pixels": pixels, "counted": counted} if self._counts else {"pixels": pixels}
+            inputs = {"pixels": pixels}
+            if self.takes_zones:
+                inputs["counted"] = _ALL if counted is None else counted
             told = dict(zip(self._outputs, self._engine.run(inputs, self._outputs), strict=True))
             maximum, mean = float(told["max_distance"][0]), float(told["mean_distance"][0])
             score = float(told["score"][0]) if "score" in told else maximum

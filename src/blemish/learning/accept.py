@@ -21,10 +21,11 @@ from blemish.detection.evidence import Patches
 from blemish.detection.former import digest, with_graph
 from blemish.detection.history import changed
 from blemish.detection.model_file import LEARNED, Description
+from blemish.detection.scoring import N_WORST
 from blemish.detection.zones import from_text
 from blemish.errors import SettingError, TrainingError
 from blemish.images import read_all
-from blemish.learning.assembly import MOST_REFERENCES, N_WORST, SMOOTHING
+from blemish.learning.assembly import MOST_REFERENCES, SMOOTHING
 from blemish.learning.graph import DistanceModel, build_graph, check_graph, read_reference
 from blemish.learning.network import bounded_network
 from blemish.learning.pictures import patches_of

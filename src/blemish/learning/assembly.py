@@ -24,6 +24,7 @@ from blemish.detection.detector import Detector
 from blemish.detection.evidence import Patches
 from blemish.detection.model_file import HELD_OUT, LEARNED, Description, Model
 from blemish.detection.preparation import Preparation
+from blemish.detection.scoring import N_WORST
 from blemish.detection.zones import to_text
 from blemish.errors import DatasetError
 from blemish.images import read_image
@@ -36,7 +37,6 @@ from blemish.progress import Progress, silent
 from blemish.results import FloatArray, Threshold
 
 SMOOTHING: Final = 3  # cells a side over which our distances are averaged: single cells are noise
-N_WORST: Final = 50  # our score is the mean of the worst 50 cells: steadier than the single worst
 MOST_REFERENCES: Final = 200  # good images behind our reference set; more of them add little but time
 MOST_CELLS: Final = 4_000_000  # of all of them together, which are in memory at once: 512 MB
 _HELD_OUT_SHARE: Final = 0.2  # share of the good images that set the threshold and are kept out of training

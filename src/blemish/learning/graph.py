@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from blemish.detection.runtime import Runtime
+from blemish.detection.scoring import WORST_OF
 from blemish.errors import ModelFileError, TrainingError
 from blemish.learning.network import BoundedBlock, BoundedNetwork, ResidualBlock, TripletNetwork
 from blemish.learning.reference import (
@@ -36,7 +37,6 @@ from blemish.results import FloatArray
 # distance: the paper's distances have no upper bound, and float32 carries seven digits of whatever they are.
 TOLERANCE: Final = 1e-4
 Network = TripletNetwork | BoundedNetwork
-_WORST_OF: Final = 50  # cells, of which at most one goes into the score: on a tiny image the worst are few
 _OPSET: Final = 18
 _IR_VERSION: Final = 10  # read by every ONNX Runtime since 1.18
 
@@ -78,14 +78,14 @@ def smooth(distances: Tensor, side: int) -> Tensor:
 
 
 def mean_of_worst(distances: Tensor, n_worst: int, n_counted: int | None = None) -> Tensor:
-    """Average the ``n_worst`` largest distances of ``(B, h, w)``, but no more than one in `_WORST_OF`: ``(B,)``.
+    """Average the ``n_worst`` largest distances of ``(B, h, w)``, but no more than one in `WORST_OF`: ``(B,)``.
 
     A number, not a share: a scratch has so many cells on a small image and on a large one. Where only ``n_counted``
     cells count and the others are 0, the one in so many is of them.
     """
     cells = distances.flatten(1)
     n_cells = cells.shape[1] if n_counted is None else n_counted
-    return cells.topk(max(1, min(n_worst, n_cells // _WORST_OF)), dim=1).values.mean(dim=1)
+    return cells.topk(max(1, min(n_worst, n_cells // WORST_OF)), dim=1).values.mean(dim=1)
 
 
 class _GraphWriter:
@@ -367,7 +367,7 @@ def _write_nearest_of_worst(graph: _GraphWriter, x: str, distances: str, kept: s
 
 def _write_mean_of_worst(graph: _GraphWriter, distances: str, n_worst: int, n_counted: str) -> None:
     cells = graph.step("Reshape", distances, graph.integers(0, -1))  # (B, h w)
-    most = graph.step("Div", graph.step("Cast", n_counted, to=TensorProto.INT64), graph.integers(_WORST_OF))
+    most = graph.step("Div", graph.step("Cast", n_counted, to=TensorProto.INT64), graph.integers(WORST_OF))
     n = graph.step("Max", graph.step("Min", most, graph.integers(n_worst)), graph.integers(1))
     largest = f"largest_{len(graph.nodes)}"
     graph.nodes.append(helper.make_node("TopK", [cells, n], [largest, f"{largest}_at"], axis=1))

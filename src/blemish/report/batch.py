@@ -7,6 +7,7 @@ thread.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
@@ -68,12 +69,12 @@ def inspect_batch(
     if len(listed) > 1:
         detector = detector.with_threads(1)
     verdicts: Counter[str] = Counter()
-    seen: list[dict[str, float]] = []
+    seen: dict[str, array[float]] = {}  # by statistic, of all images
 
     def note(record: dict[str, Any]) -> None:
         verdicts[record["verdict"]] += 1
-        if _STATISTICS in record:
-            seen.append(record[_STATISTICS])
+        for name, value in record.get(_STATISTICS, {}).items():
+            seen.setdefault(name, array("d")).append(value)
         tell({name: value for name, value in record.items() if name not in _NOT_TOLD})
         progress("inspecting", verdicts.total(), len(listed))
 
@@ -135,7 +136,7 @@ def _inspect(detector: Detector, path: Path, problem: str, *, is_drawn: bool) ->
         if problem:
             raise DatasetError(problem)
         inspection = detector.inspect(path)
-        statistics = image_statistics(inspection.image, inspection.mean_distance)
+        statistics = image_statistics(inspection.grey, inspection.mean_distance)
         record = {**inspection.to_dict(), _STATISTICS: statistics, **stamped}
         return record, draw(inspection) if is_drawn else None
     except OutputError:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from blemish.errors import ImageError
 from blemish.results import Evidence, FloatArray, Inspection
+from blemish.strips import GreyImage
 
 Picture = NDArray[np.uint8]  # (H, W, 3) RGB, or (H, W) grey
 _Sample = TypeVar("_Sample", np.uint8, np.float32)
@@ -27,6 +28,7 @@ _SHOWN_FROM = 0.85
 _SHOWN_FULLY = 1.25
 _STRONGEST_TINT = 0.7  # the surface stays visible through the strongest heat
 
+_ROWS = 512  # of a picture that are coloured at once
 _GAP = 4  # pixels between two pictures that are compared
 _OUTLINE = (70, 235, 255)  # cyan: found neither on a grey surface nor among the colours of the heat
 _OUTLINE_EDGE = (20, 12, 28)  # dark rim, so that the outline shows on bright surfaces too
@@ -70,7 +72,7 @@ def overlay(inspection: Inspection, side: int) -> Picture:
     Returns:
         ``(H, W, 3)`` uint8, RGB.
     """
-    return draw_over(grey_picture(shrink(inspection.image, side)), inspection)
+    return draw_over(grey_picture(inspection.grey.fitted(side)), inspection)
 
 
 def draw_over(grey: Picture, inspection: Inspection) -> Picture:
@@ -83,7 +85,10 @@ def draw_over(grey: Picture, inspection: Inspection) -> Picture:
     Returns:
         ``(H, W, 3)`` uint8, RGB.
     """
-    picture = _heat_over(grey, inspection.map_at(*grey.shape), inspection.threshold)
+    picture = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
+    for top in range(0, len(picture), _ROWS):  # the map of a very large picture would need as much as all the rest
+        rows = slice(top, top + _ROWS)
+        _heat_over(picture[rows], inspection.map_at(*grey.shape, rows), inspection.threshold)
     scale = max(grey.shape) / max(inspection.height, inspection.width)
     draw_outlines(picture, [region.contour for region in inspection.regions], scale)
     return picture
@@ -112,23 +117,26 @@ def comparison(evidence: Evidence) -> Picture | None:
     """
     if evidence.nearest is None:
         return None
-    both = grey_picture(np.hstack([evidence.found, evidence.nearest]))  # (s, 2 s)
+    both = grey_picture(GreyImage.of(np.hstack([evidence.found, evidence.nearest])))  # (s, 2 s)
     gap = np.full((len(both), _GAP), 255, dtype=np.uint8)
     return np.hstack([both[:, : len(both)], gap, both[:, len(both) :]])
 
 
-def grey_picture(image: FloatArray) -> Picture:
+def grey_picture(image: GreyImage) -> Picture:
     """Turn an image into something to look at: contrast stretched, or 12-bit cameras would show black.
 
     Args:
-        image: ``(H, W)`` float32 in [0, 1].
+        image: ``(H, W)`` in [0, 1].
 
     Returns:
         ``(H, W)`` uint8; darkest pixel 0, brightest 255. An image of one colour keeps its colour.
     """
-    darkest, brightest = float(image.min()), float(image.max())
-    stretched = _ramp(image, darkest, brightest) if brightest > darkest else image
-    return np.rint(255 * stretched).astype(np.uint8)
+    darkest, brightest = (float(end) for end in image.range())
+    picture = np.empty(image.shape, dtype=np.uint8)
+    for top, strip in image.strips():
+        stretched = _ramp(strip, darkest, brightest) if brightest > darkest else strip
+        picture[top : top + len(strip)] = np.rint(255 * stretched)
+    return picture
 
 
 def shrink(picture: NDArray[_Sample], side: int) -> NDArray[_Sample]:
@@ -166,17 +174,16 @@ def decode_jpeg(data: bytes) -> Picture:
     return np.asarray(cv2.cvtColor(stored, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def _heat_over(grey: Picture, anomaly_map: FloatArray, threshold: float) -> Picture:
-    picture = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
+def _heat_over(picture: Picture, anomaly_map: FloatArray, threshold: float) -> None:
+    """Colour a picture ``(H, W, 3)`` where its map nears the threshold; it is changed."""
     limit = max(threshold, 0.0)
     opacity = _STRONGEST_TINT * _ramp(anomaly_map, _SHOWN_FROM * limit, _SHOWN_FULLY * limit)
     shown = opacity > 0
     if not shown.any():
-        return picture
+        return
     weight = opacity[shown][:, np.newaxis]  # (pixels, 1)
     heat = heat_map(anomaly_map[shown][np.newaxis], *heat_scale(threshold))[0]  # (pixels, 3)
     picture[shown] = np.rint((1 - weight) * picture[shown] + weight * heat).astype(np.uint8)
-    return picture
 
 
 def _ramp(values: FloatArray, low: float, high: float) -> FloatArray:

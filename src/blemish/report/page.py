@@ -7,10 +7,12 @@ It loads nothing, from the network or beside it, and its content policy tells th
 from __future__ import annotations
 
 import base64
+import heapq
 import math
 import re
+from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import product
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     import jinja2
 
 _MAX_ROWS = 10_000  # of the table; a browser needs a minute for ten times as many
+_VERDICTS = tuple(Verdict)
 _BARS = 48  # of the histogram, about
 _PLOT_HEIGHT = 120  # pixels of its highest bar
 _FARTHEST = 4.0  # multiple of the threshold at which its axis ends at the latest
@@ -36,7 +39,7 @@ _FARTHEST = 4.0  # multiple of the threshold at which its axis ends at the lates
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What the page says about one inspected image; small, for a page may have a hundred thousand."""
+    """What the page says about one inspected image."""
 
     path: str  # empty when the image came as an array
     verdict: Verdict
@@ -73,6 +76,47 @@ class Row:
         return str(PurePath(self.path).parent) if len(PurePath(self.path).parts) > 1 else ""
 
 
+class Rows:
+    """The rows of a page as they come: the most anomalous ones, and of all others only score and verdict.
+
+    A batch may have a million images, and of most the page says no more than that they are counted.
+
+    Args:
+        rows: some to begin with, as by `add`.
+    """
+
+    def __init__(self, rows: Iterable[Row] = ()) -> None:
+        self._most: list[tuple[float, int, Row]] = []  # a heap of score, minus the place in the order, row
+        self._scores = array("d")
+        self._verdicts = array("B")  # places among `Verdict`
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: Row) -> None:
+        """Count an image, and keep its row as long as it is among the most anomalous."""
+        self._scores.append(row.score)
+        self._verdicts.append(_VERDICTS.index(row.verdict))
+        push = heapq.heappushpop if len(self._most) >= _MAX_ROWS else heapq.heappush
+        push(self._most, (row.score, -len(self._scores), row))
+
+    def __len__(self) -> int:
+        return len(self._scores)
+
+    def most_anomalous(self) -> list[Row]:
+        """Return the rows that are kept, the most anomalous first, and in their order where scores are the same."""
+        return [row for _, _, row in sorted(self._most, reverse=True)]
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """Scores of all images, in their order."""
+        return np.array(self._scores)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """Verdicts of all images, in their order."""
+        return [_VERDICTS[index] for index in self._verdicts]
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An image that could not be read."""
@@ -96,10 +140,11 @@ class Batch:
 
     model_name: str
     threshold: Threshold
-    rows: Sequence[Row]
-    failures: Sequence[Failure]
+    rows: Rows
+    failures: Sequence[Failure]  # the first of them
     thumbnails: Mapping[str, Thumbnails]  # by ``Row.overlay``; rows without an entry stand without pictures
     finished: datetime
+    n_failed: int = 0  # images that could not be read, where not all are listed
     complete: bool = True  # False when the run was stopped before its last image
     warnings: Sequence[str] = ()  # about the batch as a whole
 
@@ -138,17 +183,19 @@ def render_page(batch: Batch) -> str:
     The most anomalous image comes first; with scripts allowed, a click on a column's name sorts by it, and the
     table has pages, and filters by verdict and name.
     """
-    rows = sorted(batch.rows, key=lambda row: row.score, reverse=True)
+    counts = Counter(batch.rows.verdicts)
+    n_failed = max(batch.n_failed, len(batch.failures))
     return _template("batch.html.jinja").render(
         batch=batch,
-        rows=rows[:_MAX_ROWS],
-        n_inspected=len(rows),
-        n_images=len(rows) + len(batch.failures),
-        n_good=sum(row.verdict is Verdict.GOOD for row in rows),
-        n_unsure=sum(row.verdict is Verdict.UNSURE for row in rows),
-        n_defective=sum(row.verdict is Verdict.DEFECTIVE for row in rows),
+        rows=batch.rows.most_anomalous(),
+        n_inspected=len(batch.rows),
+        n_images=len(batch.rows) + n_failed,
+        n_failed=n_failed,
+        n_good=counts[Verdict.GOOD],
+        n_unsure=counts[Verdict.UNSURE],
+        n_defective=counts[Verdict.DEFECTIVE],
         promise=promise(batch.threshold),
-        histogram=_histogram(rows, batch.threshold) if rows else None,
+        histogram=_histogram(batch.rows, batch.threshold) if len(batch.rows) else None,
         decimals=_decimals(batch.threshold.value),
         heat_legend=_heat_legend(),
         compared=any(small.comparison for small in batch.thumbnails.values()),
@@ -188,9 +235,9 @@ class _Histogram:
     n_beyond: int  # images in the last bar that lie beyond the end of the axis
 
 
-def _histogram(rows: Sequence[Row], threshold: Threshold) -> _Histogram:
+def _histogram(rows: Rows, threshold: Threshold) -> _Histogram:
     """Count scores in bars of equal width, one of which begins exactly at the threshold."""
-    scores, limit = np.array([row.score for row in rows]), threshold.value
+    scores, limit = rows.scores, threshold.value
     lower = limit if threshold.unsure is None else threshold.unsure.value
     low, high = _shown_range(scores, lower, limit)
     width = (high - low) / _BARS
@@ -200,7 +247,7 @@ def _histogram(rows: Sequence[Row], threshold: Threshold) -> _Histogram:
     places = np.ceil((scores - limit) / width).astype(int) - 1 + n_below
     places = np.minimum(places, n_below + n_above - 1)
     highest, share = int(np.bincount(places).max()), 100 / (n_below + n_above)
-    counts = Counter(zip(places.tolist(), (row.verdict for row in rows), strict=True))
+    counts = Counter(zip(places.tolist(), rows.verdicts, strict=True))
     bars: list[_Bar] = []
     for index, verdict in product(range(n_below + n_above), Verdict):
         if n := counts[index, verdict]:

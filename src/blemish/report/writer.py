@@ -1,8 +1,8 @@
 """Writes what `inspect` leaves behind: ``results.csv``, ``results.jsonl``, ``overlays/`` and ``report.html``.
 
 Rows and overlays are written image by image, so a run that is killed keeps what it had, and the same run goes on there;
-the page comes last. In between only a few words per image stay in memory, and the small pictures of the images that the
-page will show.
+the page comes last. In between there stay in memory what the page will show, which is bounded, and of every image its
+score and the name of its overlay.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from blemish.errors import ImageError, OutputError
-from blemish.images import read_image, write_bytes, write_text
+from blemish.images import write_bytes, write_text
 from blemish.report.earlier import (
     COLUMNS,
     OVERLAYS,
@@ -44,14 +44,16 @@ from blemish.report.overlay import (
     grey_picture,
     shrink,
 )
-from blemish.report.page import Batch, Failure, Row, Thumbnails, render_page
+from blemish.report.page import Batch, Failure, Row, Rows, Thumbnails, render_page
 from blemish.results import Inspection, Threshold
+from blemish.strips import GreyImage
 
 _ERROR = "error"  # verdict in CSV and JSON lines of an image that could not be read
+_MAX_FAILURES = 1000  # that the page lists
 _MAX_THUMBNAILS = 500  # more would make the page too heavy to open
 _THUMBNAIL_SIDE = 288  # pixels, twice what the page shows, for sharp screens
 _THUMBNAIL_QUALITY = 75  # of JPEG
-_OVERLAY_SIDE = 8192  # pixels; more would show no more of the map, and take a gigabyte to draw
+_OVERLAY_SIDE = 6144  # pixels; more would show no more of the map, and take a gigabyte to draw
 _OVERLAY_QUALITY = 90
 _MAX_NAME_BYTES = 180  # of an overlay's file name; file systems end at 255, and a number may follow
 
@@ -66,7 +68,7 @@ class Drawing:
 
 def draw(inspection: Inspection) -> Drawing:
     """Draw what was found on one image; it takes about as long as inspecting, and may run in any thread."""
-    large, small = (grey_picture(shrink(inspection.image, side)) for side in (_OVERLAY_SIDE, _THUMBNAIL_SIDE))
+    large, small = (grey_picture(inspection.grey.fitted(side)) for side in (_OVERLAY_SIDE, _THUMBNAIL_SIDE))
     compared = None if inspection.evidence is None else comparison(inspection.evidence)
     return Drawing(
         encode_jpeg(draw_over(large, inspection), _OVERLAY_QUALITY),
@@ -110,7 +112,8 @@ class ResultWriter:
         self._model_name = model_name
         self._threshold = threshold
         self.warnings: tuple[str, ...] = ()  # about the batch as a whole, for the top of the page
-        self._rows: list[Row] = []
+        self._rows = Rows()
+        self._n_failed = 0
         self._failures: list[Failure] = []
         self._most_anomalous: list[tuple[float, str, Thumbnails | _Kept]] = []  # a heap of score, overlay, pictures
         with _output_errors(folder), ExitStack() as files:
@@ -174,9 +177,11 @@ class ResultWriter:
     def _note(self, record: Mapping[str, Any], pictures: Thumbnails | _Kept | None) -> None:
         """Keep in memory what the page will say of an image."""
         if record["verdict"] == _ERROR or pictures is None:
-            self._failures.append(Failure(record["path"], record["reason"]))
+            self._n_failed += 1
+            if len(self._failures) < _MAX_FAILURES:
+                self._failures.append(Failure(record["path"], record["reason"]))
             return
-        self._rows.append(Row.of(record))
+        self._rows.add(Row.of(record))
         is_full = len(self._most_anomalous) == _MAX_THUMBNAILS
         push = heapq.heappushpop if is_full else heapq.heappush
         push(self._most_anomalous, (record["score"], record["overlay"], pictures))
@@ -202,6 +207,7 @@ class ResultWriter:
             threshold=self._threshold,
             rows=self._rows,
             failures=self._failures,
+            n_failed=self._n_failed,
             thumbnails={overlay_path: small for overlay_path, small in pictures.items() if small is not None},
             finished=datetime.now().astimezone(),
             complete=complete,
@@ -219,13 +225,13 @@ class _Kept:
 
     def draw(self, overlay_path: Path) -> Thumbnails | None:
         try:
-            image = read_image(self.path)
+            image = GreyImage.open(self.path)
             overlay = shrink(decode_jpeg(overlay_path.read_bytes()), _THUMBNAIL_SIDE)
         except (ImageError, OSError):  # gone meanwhile: the page does without
             return None
         contours = [region["contour"] for region in self.regions]
         draw_outlines(overlay, contours, scale=max(overlay.shape) / max(image.shape))
-        return _thumbnails(grey_picture(shrink(image, _THUMBNAIL_SIDE)), overlay)
+        return _thumbnails(grey_picture(image.fitted(_THUMBNAIL_SIDE)), overlay)
 
 
 def _csv_row(record: Mapping[str, Any]) -> dict[str, object]:
