@@ -1,6 +1,6 @@
 """How fast inspection is, side by side in one run: ours, the paper's graph, three peers, through every runtime.
 
-    python benchmarks/speed.py [networks path memory install start] [--repeats 7] [--json FILE]
+    python benchmarks/speed.py [networks path memory rows install start] [--repeats 7] [--json FILE]
 
 Runs all parts, or those that are named. Figures are medians over repeats that take turns, so that a slow moment of the
 machine hits all alike, and are told as ratios too: only they can be compared from one machine to another. Run it when
@@ -22,7 +22,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -33,6 +33,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from blemish.datasets import list_images
 from blemish.detection.detector import Detector
 from blemish.detection.drift import image_statistics
 from blemish.detection.engines import installed_engines, load_engine
@@ -46,7 +47,7 @@ from blemish.learning.network import NEAR, PATCH_SIZE, STRIDE, WIDE, BoundedNetw
 from blemish.learning.reference import BANK, MEDOIDS, Reference, ToNearest, ToNearestHere, ToPrototype
 from blemish.parallel import n_cores
 from blemish.report.batch import inspect_batch
-from blemish.report.writer import draw
+from blemish.report.writer import ResultWriter, draw
 from peers import PEERS
 from throughput import median_seconds
 
@@ -283,12 +284,49 @@ def measure_memory(counts: Sequence[int], side: int) -> Figures:
     return figures
 
 
+def measure_rows(counts: Sequence[int]) -> Figures:
+    """Return the most memory, in MB, of a batch of so many images without the images: what grows is rows and page."""
+    figures: Figures = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        small_detector(folder / "good", 64).save(folder / "m.blemish")
+        for count in counts:
+            images = folder / str(count)
+            images.mkdir()
+            for index in range(count):
+                (images / f"{index:06}.jpg").touch()
+            code = "import speed; speed.inspect_pretended(*__import__('sys').argv[1:])"
+            figures[f"{count:,} rows"] = _peak_of(code, [folder / "m.blemish", folder / "good", images, images / "out"])
+    return figures
+
+
+def inspect_pretended(model: str, good: str, images: str, output: str) -> None:
+    """Write the results of a batch all of whose images look like one that is inspected once, but for the score."""
+    detector = Detector.load(model)
+    found = detector.inspect(next(Path(good).iterdir()))
+    drawing, statistics = draw(found), image_statistics(found.grey, found.mean_distance)
+    rng = np.random.default_rng(0)
+    paths = list_images(Path(images))
+    with ResultWriter(
+        Path(output), model_name="m", threshold=detector.threshold, images=[(path, "") for path in paths]
+    ) as writer:
+        for path in paths:
+            record = replace(found, path=path, score=float(rng.random())).to_dict()
+            writer.add({**record, "statistics": statistics}, replace(drawing, overlay=b""))
+
+
 def _peak_mb(arguments: Sequence[object]) -> float:
     """Run a command and return the most memory it had; ``ru_maxrss`` would count this process in, from before exec."""
-    code = "import re, sys\nfrom blemish.cli import main\ntry: main()\nfinally: sys.stderr.write('peak ' + "
-    code += "re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1])"
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    said = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False).stderr
+    return _peak_of("from blemish.cli import main; main()", arguments)
+
+
+def _peak_of(code: str, arguments: Sequence[object]) -> float:
+    wrapped = f"import re, sys\ntry: {code}\nfinally: sys.stderr.write('peak ' + "
+    wrapped += "re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1])"
+    command = [sys.executable, "-c", wrapped, *map(str, arguments)]
+    said = subprocess.run(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False, cwd=Path(__file__).parent
+    ).stderr
     return int(said.rpartition("peak ")[2]) / 1024
 
 
@@ -368,7 +406,7 @@ def _cell(name: str, value: object) -> str:
 
 
 def main() -> None:
-    parts = ("networks", "path", "memory", "install", "start")
+    parts = ("networks", "path", "memory", "rows", "install", "start")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(parts)}; by default all")
     parser.add_argument("--repeats", type=int, default=7)
@@ -385,6 +423,7 @@ def main() -> None:
         "networks": lambda: measure_networks(arguments.repeats, arguments.networks, arguments.runtimes),
         "path": lambda: measure_path(arguments.repeats, arguments.side, arguments.images),
         "memory": lambda: measure_memory(arguments.counts, arguments.side),
+        "rows": lambda: measure_rows(arguments.counts),
         "install": measure_install,
         "start": lambda: measure_start(arguments.repeats, arguments.side),
     }

@@ -23,7 +23,18 @@ from blemish.report import page as page_module
 from blemish.report import writer as writer_module
 from blemish.report.earlier import COLUMNS
 from blemish.report.overlay import comparison, encode_jpeg, grey_picture, heat_map, heat_scale, overlay, shrink
-from blemish.report.page import Batch, Failure, Figure, Row, Rows, Section, Table, Thumbnails, render_document, render_page
+from blemish.report.page import (
+    Batch,
+    Failure,
+    Figure,
+    Row,
+    Rows,
+    Section,
+    Table,
+    Thumbnails,
+    render_document,
+    render_page,
+)
 from blemish.report.writer import ResultWriter, draw
 from blemish.results import Evidence, FloatArray, Inspection, Region, Threshold, Verdict
 from blemish.strips import GreyImage
