@@ -88,9 +88,7 @@ class TestTiles:
         assert_same(found, runtime.run(image, counted))
         assert (found.distance_map[counted == 0] == 0).all()
 
-    def test_are_small_and_of_one_size(
-        self, kind: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_are_small_and_of_one_size(self, kind: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
         graph, preparation, n_worst = KINDS[kind]
         runtime, shapes = Runtime(graph), []
         run = runtime.run
