@@ -15,9 +15,11 @@ without training, and judges that.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,7 +103,7 @@ def carry_out(wanted: Run, found: dict[str, Path], models: Path | None) -> Run:
         detector.save(path)
         size = path.stat().st_size
     started = time.monotonic()
-    evaluation = blemish.evaluate(detector, folder)
+    evaluation = judged(detector, folder)
     training = detector.description.training
     return {
         **summary(evaluation),
@@ -130,6 +132,26 @@ def some_good(folder: Path, wanted: Run) -> list[Path]:
     if wanted["n_good"] is not None:
         paths = [paths[index] for index in sorted(rng.permutation(len(paths))[: wanted["n_good"]])]
     return paths
+
+
+def judged(detector: blemish.Detector, folder: Path) -> Evaluation:
+    """Evaluate on the test images as they lie, so that detectors made from few images and from many are judged alike.
+
+    Left to itself, an evaluation also judges good training images that a detector was not made from. Of a category
+    without good test images it does so here too.
+    """
+    test = [sample for sample in read_category(folder) if sample.split == "test"]
+    if not any(sample.is_good for sample in test):
+        return blemish.evaluate(detector, folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        listed = Path(temporary) / f"{folder.name}.csv"
+        with listed.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(["path", "defect_type", "split", "mask"])
+            for sample in test:
+                mask = sample.mask_path and sample.mask_path.resolve()
+                rows.writerow([sample.path.resolve(), sample.defect_type, sample.split, mask])
+        return blemish.evaluate(detector, listed)
 
 
 def summary(evaluation: Evaluation) -> Run:

@@ -26,8 +26,7 @@ from typing import Final
 import numpy as np
 import torch
 
-import blemish
-from accuracy import commit, some_good, summary
+from accuracy import commit, judged, some_good, summary
 from blemish.datasets import find_categories
 from blemish.detection.scoring import N_WORST
 from blemish.images import write_bytes
@@ -143,7 +142,7 @@ def judge(options: argparse.Namespace) -> None:
             images = hold_out(paths, name, options.seed)
             making = Making(NEAREST, {}, provenance([images]))
             detector = enroll_network(network, images, None, alpha=0.05, seed=options.seed, making=making)
-            print(name, n_good, json.dumps(summary(blemish.evaluate(detector, folder))), flush=True)
+            print(name, n_good, json.dumps(summary(judged(detector, folder))), flush=True)
 
 
 if __name__ == "__main__":
