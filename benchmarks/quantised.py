@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def compare(detector: Detector, category: Path, repeats: int) -> dict[str, Any]:
     for engine in installed_engines():
         runtimes = {name: Runtime(graph, engine, threads=1) for name, graph in graphs.items()}
         seconds = median_seconds(
-            {name: (lambda runtime=runtime: runtime.run(calibration[0])) for name, runtime in runtimes.items()}, repeats
+            {name: partial(runtime.run, calibration[0]) for name, runtime in runtimes.items()}, repeats
         )
         usual: dict[str, np.ndarray] = {}
         for name, runtime in runtimes.items():

@@ -193,7 +193,8 @@ def test_ignored_cells_lack_nothing(kind: Reference) -> None:
 
 
 def test_a_full_reference_set_asks_for_learning_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reference_module, "_ROOM", 0)
+    monkeypatch.setattr(reference_module, "_MOST_MEDOIDS", 0)
+    monkeypatch.setattr(reference_module, "_MOST_IN_BANK", 0)
     for kind in Reference:
         model, images = make(kind)
         assert isinstance(model.network, BoundedNetwork)

@@ -17,6 +17,7 @@ from blemish.datasets import (
     read_csv,
     read_defective,
     read_good,
+    read_marked,
     split_good,
 )
 from blemish.errors import DatasetError, SettingError
@@ -250,6 +251,35 @@ def test_defective_images_of_a_csv_are_those_it_calls_so(fill: Fill) -> None:
 def test_a_folder_of_good_and_defective_images_is_refused(bottle: Path) -> None:
     with pytest.raises(DatasetError, match="called 'good'"):
         read_defective(bottle / "test")
+
+
+@pytest.mark.parametrize("place", ["", "test/crack"])
+def test_masks_are_found_from_the_category_and_from_the_folder_of_a_defect(place: str, bottle: Path) -> None:
+    found = {sample.path.stem: sample.mask_path for sample in read_marked(bottle / place)}
+    truth = bottle / "ground_truth" / "crack"
+    assert found == {"000": truth / "000_mask.png", "001": truth / "001.bmp", "002": None}
+
+
+def test_the_mask_of_one_image_is_found_too(bottle: Path) -> None:
+    (sample,) = read_marked(bottle / "test" / "crack" / "001.png")
+    assert sample.mask_path == bottle / "ground_truth" / "crack" / "001.bmp"
+
+
+def test_masks_beside_images_are_no_images(fill: Fill) -> None:
+    root = fill("bad/a.png", "bad/a_mask.bmp", "bad/b.png", "bad/c_mask.png", "bad/more/b_mask.png", "bad/more/b.jpg")
+    found = [(sample.path, sample.mask_path) for sample in read_marked(root / "bad")]
+    assert found == [
+        (root / "bad/a.png", root / "bad/a_mask.bmp"),
+        (root / "bad/b.png", None),
+        (root / "bad/c_mask.png", None),
+        (root / "bad/more/b.jpg", root / "bad/more/b_mask.png"),
+    ]
+
+
+def test_masks_of_a_csv_are_those_it_names(fill: Fill) -> None:
+    root = fill("0.png", "1.png", "1_mask.png", "m.png")
+    path = write_csv(root, "path,defect_type,mask\n0.png,crack,m.png\n1.png,crack,\n")
+    assert [sample.mask_path for sample in read_marked(path)] == [root / "m.png", None]
 
 
 def test_a_category_without_defective_images_has_none(fill: Fill) -> None:

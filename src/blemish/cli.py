@@ -149,6 +149,12 @@ def fit(
     from_scratch: Annotated[
         bool, typer.Option("--from-scratch", help="Begin with random weights, not with the universal network.")
     ] = False,
+    defective: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Images with known defects to learn from, masks beside them or in ground_truth; may be given again."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Learn from good images of one category and write a .blemish file.
@@ -176,6 +182,7 @@ def fit(
             seed=seed,
             half=half,
             from_scratch=from_scratch,
+            defective=defective or (),
             checkpoint_path=checkpoint,
             progress=progress,
         )
@@ -205,11 +212,16 @@ def enroll(
     ] = _Reference.AUTO,
     alpha: Alpha = 0.01,
     unsure: Unsure = None,
+    ignore: Ignore = None,
+    only: Only = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Make a .blemish file for a new category in seconds, with a network that is trained already."""
+    from blemish.detection.zones import read_zones
+
     _require_writable(output)
+    ignored = None if ignore is None and only is None else read_zones(ignore, only)
     trained = None if network is None else blemish.Detector.load(network)
     with _progress() as progress:
         detector = blemish.enroll(
@@ -218,6 +230,7 @@ def enroll(
             reference=reference.value,
             alpha=alpha,
             unsure=unsure,
+            ignored=ignored,
             seed=seed,
             progress=progress,
         )

@@ -144,8 +144,7 @@ def read_category(source: Path | str) -> list[Sample]:
     for type_dir in _folders(test_dir) if test_dir.is_dir() else []:
         masks = _masks(folder / "ground_truth" / type_dir.name)
         for path in _images(type_dir):
-            mask_path = masks.get(f"{path.stem}_mask", masks.get(path.stem))
-            samples.append(Sample(path, category, type_dir.name, "test", mask_path))
+            samples.append(Sample(path, category, type_dir.name, "test", _mask_of(path.stem, masks)))
     return samples
 
 
@@ -190,6 +189,33 @@ def read_defective(source: Path | str) -> list[Path]:
             "Name the folders of the defect types, or the folder of the whole category."
         )
     return paths
+
+
+def read_marked(source: Path | str) -> list[Sample]:
+    """List defective images with the masks that mark their defects; ``mask_path`` is None where there is no mask.
+
+    Args:
+        source: as for `read_defective`. Outside of category folders and CSVs the mask of ``0815.png`` is
+            ``0815_mask.png`` beside it, whatever the suffix; or, for images in ``test/<defect type>``, it is that or
+            ``0815.png`` in ``ground_truth/<defect type>``. Masks are not listed as images.
+
+    Raises:
+        DatasetError: as for `read_defective`.
+    """
+    source = Path(source)
+    if _is_csv(source) or (source / "train" / GOOD).is_dir():
+        read_defective(source)  # refuses a source without defective images
+        return [sample for sample in read_category(source) if not sample.is_good]
+    paths = read_defective(source)
+    samples: list[Sample] = []
+    for folder in dict.fromkeys(path.parent for path in paths):
+        beside, place = _masks(folder), folder.resolve()
+        apart = _masks(place.parent.parent / "ground_truth" / place.name) if place.parent.name == "test" else {}
+        for path in (path for path in paths if path.parent == folder):
+            if not (path.stem.endswith("_mask") and path.stem.removesuffix("_mask") in beside):
+                mask_path = beside.get(f"{path.stem}_mask", _mask_of(path.stem, apart))
+                samples.append(Sample(path, "", place.name, "test", mask_path))
+    return samples
 
 
 def read_csv(path: Path | str) -> list[Sample]:
@@ -277,8 +303,12 @@ def _category_folders(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def _masks(folder: Path) -> dict[str, Path]:
-    """Return the masks of one defect type by their stem; none when there is no such folder."""
+    """Return the images of a folder, masks among them, by their stem; none when there is no such folder."""
     return {path.stem: path for path in _images(folder)} if folder.is_dir() else {}
+
+
+def _mask_of(stem: str, masks: dict[str, Path]) -> Path | None:
+    return masks.get(f"{stem}_mask", masks.get(stem))
 
 
 def _refuse_defects(folder: Path) -> None:

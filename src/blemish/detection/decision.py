@@ -45,6 +45,16 @@ def require_alpha(alpha: float, unsure: float | None = None) -> None:
         )
 
 
+def least_images(alpha: float) -> int:
+    """Return how many good images that took no part it takes to promise a false-alarm rate.
+
+    Example:
+        >>> least_images(0.05)
+        19
+    """
+    return math.ceil(round(1 / alpha, 9)) - 1  # the rounding guards against 1 / alpha a hair above a whole number
+
+
 def conformal_threshold(good_scores: Sequence[float], alpha: float, unsure: float | None = None) -> Threshold:
     """Choose the limit that at most a share alpha of good images will exceed, and the lower one for a larger share.
 
@@ -148,6 +158,6 @@ def _promise(limit: Threshold, fate: str) -> str:
     one_in = f"At most 1 in {1 / limit.promised_alpha:.3g} good parts will {fate}"
     said = f"{one_in}, judging from {limit.n_images} held-out good images."
     if limit.alpha is not None and limit.promised_alpha > limit.alpha:
-        needed = math.ceil(1 / limit.alpha) - 1
+        needed = least_images(limit.alpha)
         said += f" For the {limit.alpha:g} that was asked for, at least {needed} held-out images are needed."
     return said

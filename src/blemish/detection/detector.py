@@ -198,9 +198,10 @@ class Detector:
         if not unseen:
             raise DatasetError(
                 f"The model has learned from all of these {len(good)} images. Under other zones the threshold must be "
-                "set anew: expected good images that it has not learned from, such as those that `fit` held out."
+                "set anew: expected good images that it has not learned from, such as those that `fit` held out. A "
+                "model made by `enroll` can be made anew with the zones, from the same images."
             )
-        zoned = replace(about, ignored=None if ignored is None else to_text(ignored))
+        zoned = replace(about, ignored=None if ignored is None else to_text(ignored), own_scores={})
         calibrated = self.with_description(zoned)._calibrated(unseen, alpha, unsure, progress)
         return self._changed(calibrated, "zones", who, why)
 

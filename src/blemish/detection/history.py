@@ -16,7 +16,8 @@ from blemish.detection.model_file import Description, as_description
 from blemish.errors import ModelFileError, SettingError
 
 _UNDO: Final = "undo"
-_CHANGEABLE: Final = ("threshold", "good_scores", "good_statistics", "ignored", "graph")  # fields of the description
+# Fields of the description that a change may replace.
+_CHANGEABLE: Final = ("threshold", "good_scores", "good_statistics", "own_scores", "ignored", "graph")
 
 
 def changed(old: Description, new: Description, what: str, *, who: str, why: str) -> Description:

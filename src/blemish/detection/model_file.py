@@ -35,6 +35,7 @@ from blemish.results import Threshold
 FORMAT: Final = 2  # raised when older versions of Blemish could no longer read the file
 LEARNED: Final = "learned"  # role of an image in the provenance: the network or the prototype was made from it
 HELD_OUT: Final = "held out"  # it only set the threshold
+TAUGHT: Final = "defective, learned from"  # the network learned from the defects that are marked on it
 LABELLED: Final = "labelled defective"  # it helped to choose the threshold, known to be defective
 _PARTS: Final[tuple[str, ...]] = ("model.json", "graph.onnx", "weights.npz")
 _MORE_PARTS: Final[tuple[str, ...]] = ("patches.npz", "former.xz")  # which not every file has
@@ -60,6 +61,9 @@ class Description:
     provenance: dict[str, Any]  # {"images": {category: {sha256: role}}, "made": {"when": time, program: version}}
     history: list[dict[str, Any]]  # changes after the file was made, oldest first; see `history.changed`
     good_statistics: dict[str, list[float]] = field(default_factory=dict)  # `drift.image_statistics` of these images
+    # Content hash -> score by the graph of a good image that set the threshold and is in the reference set too, where
+    # `good_scores` has its score by the others alone; to verify by.
+    own_scores: dict[str, float] = field(default_factory=dict)
     graph: str = ""  # SHA-256 of the graph, in a file whose graph was changed after it was made; else empty
     ignored: str | None = None  # mask of pixels that do not count, as `zones.to_text` writes it; None: all count
 
@@ -70,8 +74,13 @@ class Description:
 
     @property
     def learned(self) -> frozenset[str]:
-        """Content hashes of the images that network or prototype were made from."""
-        return self._with_role(LEARNED)
+        """Content hashes of the images that network or prototype were made from, the defective ones among them."""
+        return self._with_role(LEARNED) | self.taught
+
+    @property
+    def taught(self) -> frozenset[str]:
+        """Content hashes of the defective images that the network has learned from as such."""
+        return self._with_role(TAUGHT)
 
     @property
     def labelled(self) -> frozenset[str]:
@@ -270,6 +279,8 @@ def _check_records(about: Description) -> None:
     )
     scores = about.good_scores
     _require(isinstance(scores, dict) and all(map(_is_number, scores.values())), "good_scores is an object of numbers")
+    own = about.own_scores
+    _require(isinstance(own, dict) and all(map(_is_number, own.values())), "own_scores is an object of numbers")
     kept = about.good_statistics
     _require(
         isinstance(kept, dict) and all(isinstance(each, list) and all(map(_is_number, each)) for each in kept.values()),

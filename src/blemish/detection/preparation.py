@@ -12,7 +12,7 @@ from blemish.images import FLAT
 from blemish.results import FloatArray
 from blemish.strips import STRIP, GreyImage
 
-_TOUCHED = 1e-3  # share of a prepared pixel that must be ignored: less is rounding
+_TOUCHED = 1e-3  # share of a prepared pixel that must be in a mask: less is rounding
 _LEAST_PX = 32  # no axis is shrunk below this: a smaller image has nothing left to look at
 
 
@@ -111,6 +111,23 @@ class Preparation:
         h, w = (int(side - 2 * self.centre) // self.stride + 1 for side in (height, width))
         return h, w
 
+    def touched(self, mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
+        """Prepare a mask as its image is prepared.
+
+        Args:
+            mask: of any size; it stands for the whole image.
+            height, width: of the image.
+
+        Returns:
+            ``(H', W')`` bool, as large as the prepared image: true where any part of a prepared pixel is in the mask.
+        """
+        return self._mask(mask, height, width).whole() > _TOUCHED
+
+    def _mask(self, mask: NDArray[np.bool_], height: int, width: int) -> GreyImage:
+        rows, columns = mask.shape
+        grey = GreyImage(rows, columns, lambda top, bottom: mask[top:bottom].astype(np.float32))
+        return self._continued(grey.resized(*self.size(height, width)))
+
     def counted(self, ignored: NDArray[np.bool_], height: int, width: int) -> FloatArray:
         """Say which cells of the distance map of an image count: those that speak for no pixel that is ignored.
 
@@ -121,9 +138,7 @@ class Preparation:
         Returns:
             ``(h, w)`` float32, 1 where a cell counts and 0 where it does not.
         """
-        rows, columns = ignored.shape
-        mask = GreyImage(rows, columns, lambda top, bottom: ignored[top:bottom].astype(np.float32))
-        touched = self._continued(mask.resized(*self.size(height, width)))
+        touched = self._mask(ignored, height, width)
         first = round(self.centre - self.stride / 2)  # prepared pixel where the first cell begins
         h, w = self.cells(*touched.shape)
         counted = np.empty((h, w), dtype=np.float32)

@@ -30,7 +30,7 @@ class Comparison:
     path: Path
     scores: dict[str, float]  # by engine
     verdicts: dict[str, Verdict]  # by engine
-    stored: float | None  # score in the model file; None: the image did not set the threshold
+    stored: float | None  # score in the model file; None: it has none of this image
 
     @property
     def difference(self) -> float:
@@ -67,6 +67,8 @@ def verify(model: Model, images: Sequence[Path], *, progress: Progress = silent)
     Raises:
         ImageError: an image cannot be read.
     """
+    about = model.description
+    stored = {**about.good_scores, **about.own_scores}
     detectors = {name: Detector(model, runtime=name) for name in installed_engines()}
     compared: list[Comparison] = []
     for path in images:
@@ -76,7 +78,7 @@ def verify(model: Model, images: Sequence[Path], *, progress: Progress = silent)
                 path=path,
                 scores={name: each.score for name, each in found.items()},
                 verdicts={name: each.verdict for name, each in found.items()},
-                stored=model.description.good_scores.get(content_hash(path)),
+                stored=stored.get(content_hash(path)),
             )
         )
         progress("comparing", len(compared), len(images))

@@ -45,7 +45,7 @@ class Evaluation:
     threshold: Threshold
     n_good: int  # good test images: those the detector has not seen
     n_seen: int  # good images left out because the detector was made from them
-    n_labelled: int  # defective images left out because they helped to choose its threshold
+    n_labelled: int  # defective images left out because it learned from them or they helped to choose its threshold
     n_copies: int  # unseen images left out because another one has the same content
     false_alarms: int  # good test images called defective
     false_alarm_interval: Interval  # of their share
@@ -92,7 +92,11 @@ class Evaluation:
         if self.n_copies:
             said.insert(2, f"{self.n_copies} images were left out, because they are copies of others.")
         if self.n_labelled:
-            said.insert(2, f"{self.n_labelled} defective images were left out, because they helped to set the limit.")
+            said.insert(
+                2,
+                f"{self.n_labelled} defective images were left out, because the model was taught with them or they "
+                "helped to set its limit.",
+            )
         if self.threshold.unsure is not None:
             asked = self.unsure + self.types[-1].unsure
             n_images = self.n_good + self.types[-1].n_images
@@ -110,8 +114,8 @@ def evaluate(detector: Detector, category_dir: Path | str, *, progress: Progress
 
     Good test images are all good images of the folder that the detector was not made from: ``test/good``, and what a
     ``fit`` with ``half`` left over of ``train/good``. Which ones it was made from is known by their content, from the
-    model file; so no image is ever judged that was learned from, whatever its name. Defective images that helped to
-    choose the threshold are left out too. Copies of an image count once.
+    model file; so no image is ever judged that was learned from, whatever its name. Defective images that were learned
+    from as such, or helped to choose the threshold, are left out too. Copies of an image count once.
 
     Args:
         detector: to be judged.
@@ -123,8 +127,8 @@ def evaluate(detector: Detector, category_dir: Path | str, *, progress: Progress
         threshold, all with their 95% intervals, and pixel-level AUROC and AUPRO where there are masks.
 
     Raises:
-        DatasetError: there are no unseen good or no defective images, a defective image was learned from, or one image
-            is listed both as good and as defective.
+        DatasetError: there are no unseen good or no unseen defective images, a defective image was taken for good, or
+            one image is listed both as good and as defective.
         ImageError: an image cannot be read.
     """
     samples = read_category(Path(category_dir))
@@ -170,7 +174,7 @@ def _unseen(detector: Detector, samples: Sequence[Sample]) -> list[Sample]:
     about = detector.description
     contents = {sample.path: content_hash(sample.path) for sample in samples}
     unseen = [sample for sample in samples if contents[sample.path] not in about.seen]
-    taken_for_good = about.seen - about.labelled
+    taken_for_good = about.seen - about.labelled - about.taught
     if leaked := [s.path for s in samples if not s.is_good and contents[s.path] in taken_for_good]:
         raise DatasetError(
             f"{len(leaked)} defective images, such as {leaked[0]}, were among the good ones this model was made from. "
@@ -180,8 +184,8 @@ def _unseen(detector: Detector, samples: Sequence[Sample]) -> list[Sample]:
     if n_good == 0 or n_good == len(unseen):
         raise DatasetError(
             f"Found {n_good} good images that the model has not seen, and {len(unseen) - n_good} defective ones "
-            "that did not set its limit; expected some of both. Put good images into test/good, or fit with --half to "
-            "leave half of them for this."
+            "that neither taught it nor set its limit; expected some of both. Put good images into test/good, or fit "
+            "with --half to leave half of them for this."
         )
     return unseen
 

@@ -359,6 +359,12 @@ def _check_images(detector: Detector, good: dict[str, Path], defective: dict[str
             "defective. Remove one of them."
         )
     about = detector.description
+    if known := about.taught & set(defective):
+        raise DatasetError(
+            f"The model has learned from {len(known)} of these {len(defective)} defective images, such as "
+            f"'{defective[min(known)]}'; it would miss fewer of them than of others. Give defective images that took "
+            "no part in `fit`."
+        )
     if known := (about.seen - about.labelled) & set(defective):
         raise DatasetError(
             f"{len(known)} of these defective images, such as '{defective[min(known)]}', were among the good ones that "

@@ -81,7 +81,8 @@ def accept(
     graph = build_graph(grown)
     difference = max(about.graph_difference, check_graph(graph, grown, prepared[:_N_CHECKED]))
     old = replace(about, graph=digest(detector.model.graph))
-    new = replace(old, graph=digest(graph), graph_difference=difference, provenance=_with_learned(about, different))
+    learned = _with_learned(about, different)
+    new = replace(old, graph=digest(graph), graph_difference=difference, provenance=learned, own_scores={})
     model_file = with_graph(detector.model, changed(old, new, "accept", who=who, why=why), graph)
     if model_file.patches is not None:
         patches = patches_of(added, embeddings, lambda index: prepared[index])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +21,9 @@ from torch import Tensor
 
 import blemish
 from blemish.datasets import by_content, content_hash
+from blemish.detection.decision import conformal_threshold, least_images
 from blemish.detection.detector import Detector
+from blemish.detection.drift import image_statistics
 from blemish.detection.evidence import Patches
 from blemish.detection.model_file import HELD_OUT, LEARNED, Description, Model
 from blemish.detection.preparation import Preparation
@@ -32,7 +35,17 @@ from blemish.learning.graph import DistanceModel, build_graph, check_graph, mean
 from blemish.learning.nearest import PreparedImages
 from blemish.learning.network import PATCH_SIZE, STRIDE, BoundedNetwork, TripletNetwork, weights_to_arrays
 from blemish.learning.pictures import patches_of
-from blemish.learning.reference import Reference, ToPrototype, embed, mean_embedding, nearest_reference
+from blemish.learning.reference import (
+    SHARES,
+    Reference,
+    ToNearest,
+    ToNearestHere,
+    ToPrototype,
+    embed,
+    mean_embedding,
+    nearest_reference,
+    reference_of_shares,
+)
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray, Threshold
 
@@ -40,6 +53,7 @@ SMOOTHING: Final = 3  # cells a side over which our distances are averaged: sing
 MOST_REFERENCES: Final = 200  # good images behind our reference set; more of them add little but time
 MOST_CELLS: Final = 4_000_000  # of all of them together, which are in memory at once: 512 MB
 _HELD_OUT_SHARE: Final = 0.2  # share of the good images that set the threshold and are kept out of training
+_LEAST_REFERENCE: Final = 16  # good images left for the reference set where more than a fifth is held out
 _N_CHECKED: Final = 2  # images on which graph and PyTorch are compared
 _SUSPECT: Final = 8.0  # robust standard deviations above the usual score at which a good image is suspected
 _FEWEST_JUDGED: Final = 10  # scores that tell what is usual
@@ -53,6 +67,7 @@ class GoodImages:
     category: str
     learned: tuple[Path, ...]  # train the network and make the reference set
     held_out: tuple[Path, ...]  # set the threshold
+    in_turn: tuple[Path, ...] = ()  # where none is held out, those of `learned` that set it, each left out in turn
 
 
 @dataclass(frozen=True)
@@ -93,6 +108,40 @@ def hold_out(paths: Sequence[Path], category: str, seed: int, learned: frozenset
     return GoodImages(category, learned=tuple(paths[i] for i in rest), held_out=tuple(paths[i] for i in first))
 
 
+def divide_unseen(
+    paths: Sequence[Path], category: str, seed: int, alpha: float, learned: frozenset[str] = frozenset()
+) -> GoodImages:
+    """Divide good images that the network was not trained on, so that alpha can be promised if at all.
+
+    A fifth is held out, as for training. Where that is too few for alpha, as many are held out as it takes, if
+    `_LEAST_REFERENCE` are left for the reference set. Else up to `SHARES` images, drawn at random, do both, each left
+    out of the reference set in turn: that promises as much as if all of them were held out (docs/method.md, section
+    3.2). Of more than these there are at most so many that the others would have been held out, and they are not used.
+
+    Args:
+        paths, category, seed, learned: as for `hold_out`. Images that were learned from only make the reference set.
+        alpha: accepted false-alarm rate.
+
+    Raises:
+        DatasetError: fewer than two different images.
+    """
+    divided = hold_out(paths, category, seed, learned)
+    needed = least_images(alpha)
+    whole = sorted((*divided.learned, *divided.held_out))
+    fresh = [path for path in whole if content_hash(path) not in learned]
+    if len(divided.held_out) >= min(needed, len(fresh)):
+        return divided
+    drawn = [fresh[index] for index in np.random.default_rng(seed).permutation(len(fresh)).tolist()]
+    n_held_out = min(needed, len(fresh), len(whole) - _LEAST_REFERENCE)
+    if n_held_out >= min(needed, SHARES):
+        held_out = sorted(drawn[:n_held_out])
+        rest = [path for path in whole if path not in held_out]
+        return GoodImages(category, learned=tuple(rest), held_out=tuple(held_out))
+    in_turn = sorted(drawn[:SHARES])
+    known = [path for path in whole if path not in fresh][: SHARES - len(in_turn)]
+    return GoodImages(category, learned=(*in_turn, *known), held_out=(), in_turn=tuple(in_turn))
+
+
 def nearest_detector(
     network: BoundedNetwork,
     prepared: PreparedImages,
@@ -128,7 +177,7 @@ def nearest_detector(
     """
     generator = torch.Generator().manual_seed(seed)
     cells = max(math.prod(prepared.shape(index)) for index in range(len(prepared))) // BoundedNetwork.STRIDE**2
-    most = min(MOST_REFERENCES, max(MOST_CELLS // cells, 1))
+    most = len(prepared) if images.in_turn else min(MOST_REFERENCES, max(MOST_CELLS // cells, 1))
     chosen = torch.randperm(len(prepared), generator=generator)[:most].sort().values.tolist()
     embeddings: list[Tensor] = []
     for done, index in enumerate(chosen, start=1):
@@ -138,7 +187,7 @@ def nearest_detector(
     suspects = find_suspects(embeddings, kind, generator, counted)
     usual = [index for index in range(len(chosen)) if index not in suspects]
     good = [embeddings[index] for index in usual]
-    reference = nearest_reference(good, kind, generator)
+    reference = (reference_of_shares if images.in_turn else nearest_reference)(good, kind, generator)
     patches = patches_of(reference, good, lambda index: prepared.whole(chosen[usual[index]]))
     model = DistanceModel(network, reference, SMOOTHING, N_WORST).eval()
     said = list(notes)
@@ -149,7 +198,42 @@ def nearest_detector(
             "Look at them: are they really good?"
         )
     preparation = replace(preparation, patch_size=network.view)
-    return build_detector(model, images, preparation, kind, said, alpha, unsure, making, progress, ignored, patches)
+    found = scores_in_turn(model, images, embeddings, counted, progress) if images.in_turn else {}
+    return build_detector(
+        model, images, preparation, kind, said, alpha, unsure, making, progress, ignored, patches, found
+    )
+
+
+def scores_in_turn(
+    model: DistanceModel,
+    images: GoodImages,
+    embeddings: Sequence[Tensor],
+    counted: FloatArray | None,
+    progress: Progress = silent,
+) -> dict[Path, tuple[float, float]]:
+    """Score images as if they were new: each against the reference set without its own embeddings.
+
+    Args:
+        model: with a reference set from `reference_of_shares`.
+        images: those of ``in_turn`` are scored.
+        embeddings: ``(D, h, w)`` of ``images.learned``, in this order, of which those of ``in_turn`` are the first.
+        counted: ``(h, w)``, 0 for cells that do not count, else 1; None: all count.
+        progress: told after every image.
+
+    Returns:
+        Score and mean distance of each.
+    """
+    cells = torch.ones(1, 1) if counted is None else torch.from_numpy(counted)
+    reference = model.reference
+    assert isinstance(reference, (ToNearest, ToNearestHere)), "as from `reference_of_shares`"
+    found: dict[Path, tuple[float, float]] = {}
+    for index, path in enumerate(images.in_turn):  # the first of those learned from
+        others = DistanceModel(model.network, reference.without(index), model.smoothing, model.n_worst)
+        with torch.inference_mode():
+            _, score, _, mean = others.of_embeddings(embeddings[index][None], cells)
+        found[path] = (score.item(), mean.item())
+        progress("leaving out images in turn", len(found), len(images.in_turn))
+    return found
 
 
 def find_suspects(
@@ -237,8 +321,9 @@ def build_detector(
     progress: Progress = silent,
     ignored: NDArray[np.bool_] | None = None,
     patches: Patches | None = None,
+    in_turn: Mapping[Path, tuple[float, float]] = MappingProxyType({}),
 ) -> Detector:
-    """Write the graph of a model, prove it, and set the threshold."""
+    """Write the graph of a model, prove it, and set the threshold, by held-out images or those left out in turn."""
     graph = build_graph(model)
     checked = (preparation.apply(read_image(path)) for path in (*images.held_out, *images.learned)[:_N_CHECKED])
     description = Description(
@@ -246,7 +331,7 @@ def build_detector(
         method=making.method,
         reference=kind.value,
         preparation=preparation,
-        threshold=Threshold(value=0.0, alpha=1.0, promised_alpha=1.0, n_images=0),
+        threshold=Threshold(value=math.inf, alpha=1.0, promised_alpha=1.0, n_images=0),  # for the moment
         good_scores={},
         graph_difference=check_graph(graph, model, checked),
         notes=list(notes),
@@ -257,18 +342,49 @@ def build_detector(
     )
     packed = None if patches is None else patches.to_bytes()
     uncalibrated = Detector(Model(description, graph, weights_to_arrays(model.network), packed))
-    calibrated = uncalibrated.calibrate(images.held_out, alpha=alpha, unsure=unsure, progress=progress)
-    about = calibrated.description
-    said = [*about.notes, *_odd_held_out(images.held_out, about.good_scores)]
-    return Detector(replace(calibrated.model, description=replace(about, notes=said, history=[])))
+    if in_turn:
+        about = _set_in_turn(uncalibrated, in_turn, alpha, unsure, progress)
+    else:
+        about = uncalibrated.calibrate(images.held_out, alpha=alpha, unsure=unsure, progress=progress).description
+    said = [*about.notes, *_odd_images(images.in_turn or images.held_out, about.good_scores)]
+    return Detector(replace(uncalibrated.model, description=replace(about, notes=said, history=[])))
 
 
-def _odd_held_out(held_out: Sequence[Path], scores: dict[str, float]) -> list[str]:
-    """Name held-out images that look unlike the others: a few of them can lift the threshold above every defect."""
+def _set_in_turn(
+    detector: Detector,
+    in_turn: Mapping[Path, tuple[float, float]],
+    alpha: float,
+    unsure: float | None,
+    progress: Progress,
+) -> Description:
+    """Set the threshold by images that were left out in turn."""
+    scores, own, statistics = {}, {}, []
+    for path, (score, mean_distance) in in_turn.items():
+        found, content = detector.inspect(path), content_hash(path)
+        scores[content], own[content] = score, found.score
+        statistics.append(image_statistics(found.grey, mean_distance))
+        progress("setting the threshold", len(scores), len(in_turn))
+    note = (
+        f"So few good images are not divided: {len(scores)} make the reference set and set the threshold too, for "
+        "which each was compared with the others only."
+    )
+    about = detector.description
+    return replace(
+        about,
+        threshold=conformal_threshold(list(scores.values()), alpha, unsure),
+        good_scores=scores,
+        good_statistics={name: [each[name] for each in statistics] for name in statistics[0]},
+        own_scores=own,
+        notes=[*about.notes, note],
+    )
+
+
+def _odd_images(images: Sequence[Path], scores: dict[str, float]) -> list[str]:
+    """Name images that look unlike the others that set the threshold: a few can lift it above every defect."""
     odd = _unusual(np.array(list(scores.values())))  # in the order of the images, which are all different
     if not odd:
         return []
-    named = ", ".join(held_out[index].name for index in odd)
+    named = ", ".join(images[index].name for index in odd)
     return [
         f"Look unlike the other good images that set the threshold, and may have raised it: {named}. "
         "Look at them: if they are not really good, remove them and fit again."

@@ -14,18 +14,20 @@ from numpy.typing import NDArray
 from blemish.datasets import category_name, read_category, read_good, split_good
 from blemish.detection.decision import require_alpha
 from blemish.detection.detector import Detector
-from blemish.detection.model_file import LEARNED
+from blemish.detection.model_file import LEARNED, TAUGHT
 from blemish.errors import DatasetError, SettingError
 from blemish.images import read_all
 from blemish.learning.assembly import (
     GoodImages,
     Making,
+    divide_unseen,
     hold_out,
     nearest_detector,
     prototype_detector,
     provenance,
     run_id,
 )
+from blemish.learning.known import KnownDefects, MarkedImages, marked_images
 from blemish.learning.nearest import NearestSettings, NearestTriplets, PreparedImages
 from blemish.learning.network import BoundedNetwork, bounded_network, triplet_network
 from blemish.learning.pretrained import universal_network
@@ -59,6 +61,7 @@ def fit(
     seed: int = 0,
     half: bool = False,
     from_scratch: bool = False,
+    defective: Path | str | Sequence[Path | str] = (),
     checkpoint_path: Path | None = None,
     progress: Progress = silent,
 ) -> Detector:
@@ -85,6 +88,9 @@ def fit(
             leave the other half for `evaluate`.
         from_scratch: begin with random weights and not with the universal network that comes with Blemish. "nearest"
             only. The paper's methods always do, and so does a network of near sight, which suits parts that lie alike.
+        defective: images with known defects, beside the drawn ones; one or several of a file, a folder, a category
+            folder or a CSV. A mask must show where the defect is, see `datasets.read_marked`; images without one are
+            left out, which the notes say. "nearest" only. `evaluate` will not judge the model by them.
         checkpoint_path: where an unfinished run is kept and taken up again; None: nowhere.
         progress: told after every step.
 
@@ -93,7 +99,8 @@ def fit(
         keeps what has been learned so far.
 
     Raises:
-        DatasetError: too few images, images all alike, or a folder of defective ones. ImageError: images that cannot be
+        DatasetError: too few images, images all alike, a folder of defective ones, or none of the defective images has
+        a mask, or one is among the good. ImageError: images that cannot be
         read. SettingError: a setting out of range. TrainingError: see `learning.training.train`.
     """
     if method not in METHODS:
@@ -101,7 +108,13 @@ def fit(
     foreign = (
         {"side": side, "epochs": epochs}
         if method == NEAREST
-        else {"minutes": minutes, "steps": steps, "ignored": ignored, "from_scratch": from_scratch or None}
+        else {
+            "minutes": minutes,
+            "steps": steps,
+            "ignored": ignored,
+            "from_scratch": from_scratch or None,
+            "defective": defective or None,
+        }
     )
     if given := [name for name, value in foreign.items() if value is not None]:
         raise SettingError(f"Found {' and '.join(given)} with method {method!r}, which does not use it. Leave it out.")
@@ -111,8 +124,21 @@ def fit(
         duration = _training_time(minutes, steps)
         NearestSettings(aligned=False, seed=seed)  # refuses a wrong seed before the images are read
         images, hashes = _divide(good, category, seed, half, _FEWEST)
+        sources = [defective] if isinstance(defective, (Path, str)) else defective
+        marked = marked_images(sources, (*images.learned, *images.held_out)) if sources else None
         return _fit_nearest(
-            images, hashes, kind, from_scratch, duration, alpha, unsure, ignored, seed, checkpoint_path, progress
+            images,
+            hashes,
+            marked,
+            kind,
+            from_scratch,
+            duration,
+            alpha,
+            unsure,
+            ignored,
+            seed,
+            checkpoint_path,
+            progress,
         )
     sized = 1024 if side is None else side
     scales_for(sized)
@@ -126,6 +152,7 @@ def fit(
 def _fit_nearest(
     images: GoodImages,
     hashes: dict[str, dict[str, str]],
+    marked: MarkedImages | None,
     kind: Reference | None,
     from_scratch: bool,
     duration: dict[str, Any],
@@ -149,7 +176,11 @@ def _fit_nearest(
     settings = NearestSettings.of(kind, seen.explained, seed)
     # The universal network has the wide sight; a near one begins from scratch and ends higher where parts are placed.
     start = None if from_scratch or settings.near else universal_network()
-    learner = NearestTriplets(prepared, settings, start, counted)
+    known = None
+    if marked is not None:
+        defective = PreparedImages([sample.path for sample in marked.samples.values()], preparation, progress)
+        known = KnownDefects.of(marked, defective, preparation)
+    learner = NearestTriplets(prepared, settings, start, counted, known)
     with closing(learner):
         summary = train(learner, **duration, run_id=run_id(hashes), checkpoint_path=checkpoint_path, progress=progress)
     training = {
@@ -159,13 +190,17 @@ def _fit_nearest(
         "waited_s": learner.waited_s,
         "start": start.about if start else None,
     }
+    notes = [seen.reasons(kind)]
+    if marked is not None:
+        notes.append(marked.note())
+        hashes = {images.category: {**hashes[images.category], **dict.fromkeys(marked.samples, TAUGHT)}}
     return nearest_detector(
         learner.network,
         prepared,
         images,
         kind=kind,
         preparation=preparation,
-        notes=[seen.reasons(kind)],
+        notes=notes,
         alpha=alpha,
         unsure=unsure,
         ignored=ignored,
@@ -216,15 +251,20 @@ def enroll(
     reference: str = _AUTO,
     alpha: float = DEFAULT_ALPHA,
     unsure: float | None = None,
+    ignored: NDArray[np.bool_] | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Detector:
     """Make a detector for a new category without training: good images only make its reference set and threshold.
 
+    With "nearest", up to 24 good images do both when a fifth of them is too few to promise alpha; see
+    `learning.assembly.divide_unseen`.
+
     Args:
         good: as for `fit`; at least 2, and 5 to 50 are useful.
         network: whose network is borrowed; None: the universal network that comes with Blemish.
         category, alpha, unsure, seed, progress: as for `fit`.
+        ignored: ``(H, W)`` bool, true where nothing counts, as for `Detector.with_zones`; "nearest" only.
         reference: as for `fit`; with a network of the paper's methods "auto" is the kind that it uses already.
 
     Raises:
@@ -235,7 +275,11 @@ def enroll(
     kind = reference_kind(reference)
     require_alpha(alpha, unsure)
     learned = frozenset() if network is None else network.description.learned
-    images = hold_out(_paths(good), category or _category_name(good), seed, learned)
+    paths, name = _paths(good), category or _category_name(good)
+    if network is None or network.description.method == NEAREST:
+        images = divide_unseen(paths, name, seed, alpha, learned)
+    else:  # whose prototype is a mean, and an image may well be nearer to the mean of the others
+        images = hold_out(paths, name, seed, learned)
     if network is None:
         pretrained = universal_network()
         bounded, making = pretrained.network, Making(NEAREST, {"start": pretrained.about}, provenance([images]))
@@ -244,6 +288,11 @@ def enroll(
         about, weights = network.description, network.model.weights
         making = Making(about.method, about.training, _joined(about.provenance["images"], images))
         if about.method != NEAREST:
+            if ignored is not None:
+                raise SettingError(
+                    f"Found ignored zones with a network of {about.method}. Leave them out, and set them afterwards "
+                    "with `blemish zones`."
+                )
             side = about.preparation.height
             assert side is not None, "the paper's images are squares"
             return prototype_detector(
@@ -258,7 +307,15 @@ def enroll(
             )
         bounded = bounded_network(weights)
     return enroll_network(
-        bounded, images, kind, alpha=alpha, unsure=unsure, seed=seed, making=making, progress=progress
+        bounded,
+        images,
+        kind,
+        alpha=alpha,
+        unsure=unsure,
+        ignored=ignored,
+        seed=seed,
+        making=making,
+        progress=progress,
     )
 
 
@@ -276,6 +333,7 @@ def enroll_network(
     *,
     alpha: float,
     unsure: float | None = None,
+    ignored: NDArray[np.bool_] | None = None,
     seed: int,
     making: Making,
     progress: Progress = silent,
@@ -287,6 +345,7 @@ def enroll_network(
         images: good images of the category.
         kind: where embeddings are compared; None: chosen by a look at the images.
         alpha, unsure, seed, progress: as for `fit`.
+        ignored: as for `enroll`.
         making: how the network came about.
 
     Raises:
@@ -304,6 +363,7 @@ def enroll_network(
         notes=[seen.reasons(kind)],
         alpha=alpha,
         unsure=unsure,
+        ignored=ignored,
         seed=seed,
         making=making,
         progress=progress,

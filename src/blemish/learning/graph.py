@@ -62,7 +62,11 @@ class DistanceModel(nn.Module):
 
         Cells where ``counted``, ``(h, w)`` or ``(1, 1)`` for all, is 0 and not 1, have distance 0 and do not count.
         """
-        distances = smooth(self.reference(self.network(pixels)), self.smoothing) * counted  # (B, h, w)
+        return self.of_embeddings(self.network(pixels), counted)
+
+    def of_embeddings(self, embeddings: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Go on from embeddings ``(B, D, h, w)``."""
+        distances = smooth(self.reference(embeddings), self.smoothing) * counted  # (B, h, w)
         n_counted = int(counted.expand(distances.shape[1:]).sum())
         largest = distances.amax(dim=(1, 2))
         score = largest if self.n_worst is None else mean_of_worst(distances, self.n_worst, n_counted)

@@ -38,6 +38,7 @@ from blemish.learning.defects import (
     through_one_camera,
     vary_light,
 )
+from blemish.learning.known import KnownDefects
 from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
 from blemish.learning.network import NEAR, WIDE, BoundedNetwork
 from blemish.learning.pretrained import Pretrained
@@ -70,6 +71,8 @@ class NearestSettings:
     n_reference: int = 5  # good images in the reference set of a step
     n_defective: int = 8  # images with synthetic defects
     most_defects: int = 5  # on one of them; at least one
+    n_known: int = 3  # more images, with known defects, where such are given
+    known: float = 0.5  # share of the negatives that are known defects then, "elsewhere" not counted; at most half
     physical: float = 0.5  # share of defects that are drawn as they come about (`defects.PHYSICAL`)
     structural: float = 0.6  # share of the others that put a piece of a part elsewhere; half of it if not aligned
     margin: int = 2  # cells around a defect that count neither as clean nor as defective
@@ -157,10 +160,15 @@ class Batch:
     defective: FloatArray  # (N, H, W) float32 in [0, 1], with defects
     defects: NDArray[np.int32]  # (N, H, W): 0 where clean, otherwise a number for every defect of the batch
     counted: FloatArray | None = None  # (h, w): 1 for cells that are learned from, 0 for ignored ones; None: all are
+    n_known: int = 0  # of the last images: their defects are known ones, the others' are drawn
 
 
 def draw_batch(
-    images: PreparedImages, settings: NearestSettings, step: int, counted: FloatArray | None = None
+    images: PreparedImages,
+    settings: NearestSettings,
+    step: int,
+    counted: FloatArray | None = None,
+    known: KnownDefects | None = None,
 ) -> Batch:
     """Cut the images of a step and give them defects; depends on nothing but its arguments.
 
@@ -173,13 +181,14 @@ def draw_batch(
         settings: how a step is made.
         step: its number.
         counted: of whole aligned images, see `Batch`; defects are drawn until one can be seen outside of the zones.
+        known: images with known defects; None: there are none. They are cut where a defect is, unless aligned.
 
     Raises:
         SettingError: the zones leave so little that no defect falls on it.
     """
     rng = np.random.default_rng([settings.seed, step])
     for _ in range(_MOST_DRAWS):
-        batch = _cut_and_spoil(images, settings, counted, rng)
+        batch = _cut_and_spoil(images, settings, counted, known, rng)
         if _shows_a_defect(batch):
             return batch
     raise SettingError(
@@ -189,7 +198,11 @@ def draw_batch(
 
 
 def _cut_and_spoil(
-    images: PreparedImages, settings: NearestSettings, counted: FloatArray | None, rng: np.random.Generator
+    images: PreparedImages,
+    settings: NearestSettings,
+    counted: FloatArray | None,
+    known: KnownDefects | None,
+    rng: np.random.Generator,
 ) -> Batch:
     n_images = settings.n_reference + settings.n_defective
     order = rng.permutation(len(images))
@@ -199,8 +212,10 @@ def _cut_and_spoil(
         np.resize(order[first:], settings.n_defective),
     ])  # fmt: skip
     shapes = np.array([images.shape(index) for index in chosen])  # (n, 2)
+    shown = [] if known is None else rng.integers(len(known), size=settings.n_known).tolist()
+    smallest = shapes.min(axis=0) if known is None else np.min([*shapes, *map(known.shape, shown)], axis=0)
     stride, coarsest = BoundedNetwork.STRIDE, BoundedNetwork.COARSEST
-    height, width = (min(settings.crop, int(side)) // stride * stride for side in shapes.min(axis=0))
+    height, width = (min(settings.crop, int(side)) // stride * stride for side in smallest)
     corners = rng.integers(0, shapes + 1 - np.array([height, width]))  # (n, 2)
     if settings.aligned:
         corners[:] = corners[0] // coarsest * coarsest  # a location is the same cell in every image, cut or whole
@@ -215,7 +230,13 @@ def _cut_and_spoil(
     def next_defect() -> Defect:
         return any_defect(settings.physical, STRUCTURAL if rng.random() < structural else SURFACE, rng)
 
-    batch = spoil(good, spoiled, settings.most_defects, next_defect, rng)
+    marked: list[tuple[FloatArray, NDArray[np.bool_]]] = []
+    if known is not None:
+        for index in shown:
+            top, left = corners[0] if settings.aligned else known.around_a_defect(index, height, width, rng)
+            crop, mask = known.cut(index, top, left, height, width)
+            marked.append((np.clip(vary_light(crop, rng)[0], 0, 1), mask))
+    batch = spoil(good, spoiled, settings.most_defects, next_defect, rng, marked)
     if counted is None:
         return batch
     top, left = corners[0] // stride
@@ -223,12 +244,12 @@ def _cut_and_spoil(
 
 
 def _shows_a_defect(batch: Batch) -> bool:
-    """Say whether a defect lies, in part at least, in cells that are learned from."""
+    """Say whether a drawn defect lies, in part at least, in cells that are learned from."""
     if batch.counted is None:
         return True
     stride = BoundedNetwork.STRIDE
     learned = batch.counted.repeat(stride, axis=0).repeat(stride, axis=1)  # (H, W)
-    return bool((batch.defects * learned).any())
+    return bool((batch.defects[: len(batch.defects) - batch.n_known] * learned).any())
 
 
 def spoil(
@@ -237,6 +258,7 @@ def spoil(
     most_defects: int,
     next_defect: Callable[[], Defect],
     rng: np.random.Generator,
+    known: Sequence[tuple[FloatArray, NDArray[np.bool_]]] = (),
 ) -> Batch:
     """Give good images defects, as soft as one lens makes them, and look at all images through one camera.
 
@@ -246,6 +268,7 @@ def spoil(
         most_defects: on one image; at least one.
         next_defect: draws what kind comes next.
         rng: of number, place and shape.
+        known: more images of the same size that have defects, and where; what is marked on one counts as one defect.
     """
     defective, labels, count = [], [], 0
     softness = any_softness(rng)
@@ -257,8 +280,11 @@ def spoil(
             label[mask] = count
         defective.append(image)
         labels.append(label)
+    for number, (image, mask) in enumerate(known, start=count + 1):
+        defective.append(image)
+        labels.append(np.where(mask, number, 0).astype(np.int32))
     seen = through_one_camera(np.stack([*reference, *defective]), rng)
-    return Batch(seen[: len(reference)], seen[len(reference) :], np.stack(labels))
+    return Batch(seen[: len(reference)], seen[len(reference) :], np.stack(labels), n_known=len(known))
 
 
 class DrawnAhead(Generic[_Drawn]):
@@ -343,6 +369,7 @@ class NearestTriplets(DenseTriplets[Batch]):
         start: a trained network to go on with; None: from scratch.
         counted: ``(h, w)`` cells of whole images that are learned from, as `Preparation.counted` tells them; aligned
             images only, for elsewhere a zone means another place in every crop. None: all are.
+        known: images with known defects, which are negatives beside the drawn ones; None: there are none.
     """
 
     def __init__(
@@ -351,6 +378,7 @@ class NearestTriplets(DenseTriplets[Batch]):
         settings: NearestSettings,
         start: Pretrained | None = None,
         counted: FloatArray | None = None,
+        known: KnownDefects | None = None,
     ) -> None:
         drawer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="blemish-defects")
         sight = NEAR if settings.near else WIDE
@@ -358,13 +386,15 @@ class NearestTriplets(DenseTriplets[Batch]):
             start.network if start else BoundedNetwork(torch.Generator().manual_seed(settings.seed), sight),
             settings.learning_rate,
             settings.weight_decay,
-            DrawnAhead(partial(draw_batch, images, settings, counted=counted), drawer, _AHEAD),
+            DrawnAhead(partial(draw_batch, images, settings, counted=counted, known=known), drawer, _AHEAD),
         )
         self.key: dict[str, Any] = {"n_images": len(images), "bfloat16": self.bfloat16, **asdict(settings)}
         if start is not None:
             self.key["start"] = start.about["sha256"]
         if counted is not None:
             self.key["counted"] = hashlib.sha256(counted.tobytes()).hexdigest()
+        if known is not None:
+            self.key["known_defects"] = known.digest
         self._settings = settings
 
     def loss(self, step: int, device: torch.device) -> tuple[Tensor, int]:
@@ -373,7 +403,7 @@ class NearestTriplets(DenseTriplets[Batch]):
         embeddings = self._embed([batch], device)  # (R + N, D, h, w)
         reference, images = embeddings[: settings.n_reference], embeddings[settings.n_reference :]
         generator = torch.Generator().manual_seed(int(np.random.default_rng([settings.seed, step, 1]).integers(2**62)))
-        loss = nearest_normal_loss(reference, images, batch.defects, settings, generator, batch.counted)
+        loss = nearest_normal_loss(reference, images, batch.defects, settings, generator, batch.counted, batch.n_known)
         return loss, settings.triplets
 
 
@@ -392,6 +422,7 @@ def nearest_normal_loss(
     settings: NearestSettings,
     generator: torch.Generator,
     counted: FloatArray | None = None,
+    n_known: int = 0,
 ) -> Tensor:
     """Ask that clean locations be nearer to a reference set than defective ones, and than places are to other places.
 
@@ -402,6 +433,7 @@ def nearest_normal_loss(
         settings: how many triplets of which sort.
         generator: of all draws.
         counted: ``(h, w)`` cells from which locations are drawn, see `Batch`; None: from all.
+        n_known: of the last images, whose defects are known ones.
 
     Returns:
         Scalar in (0, 1), the mean over all triplets.
@@ -411,7 +443,7 @@ def nearest_normal_loss(
     n_elsewhere = round(settings.elsewhere * settings.triplets)
     references = _references(reference, settings.aligned, generator)
     positives = _draw(clean, settings.clean, generator)
-    negatives = _draw(defective, settings.triplets - n_elsewhere, generator)
+    negatives = _draw_negatives(defective, n_known, settings.triplets - n_elsewhere, settings.known, generator)
     d_positive = nearest_distance(images, positives.to(device), references)
     d_negative = nearest_distance(images, negatives.to(device), references)
     if n_elsewhere:
@@ -537,6 +569,16 @@ def _references(reference: Tensor, aligned: bool, generator: torch.Generator) ->
         return reference
     cells = reference.permute(0, 2, 3, 1).flatten(0, 2)  # (R h w, D)
     return cells.index_select(0, torch.randperm(len(cells), generator=generator)[:_BANK].to(cells.device))
+
+
+def _draw_negatives(defective: Tensor, n_known: int, n: int, share: float, generator: torch.Generator) -> Tensor:
+    """Draw defective locations: a share of them from the last ``n_known`` images, unless nothing of theirs shows."""
+    drawn, known = defective[: len(defective) - n_known], defective[len(defective) - n_known :]
+    n_of_known = round(share * n) if known.any() else 0
+    negatives = _draw(drawn, n - n_of_known, generator)
+    if not n_of_known:
+        return negatives
+    return torch.cat([negatives, drawn.numel() + _draw(known, n_of_known, generator)])
 
 
 def _draw(weights: Tensor, n: int, generator: torch.Generator) -> Tensor:

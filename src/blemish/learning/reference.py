@@ -7,6 +7,7 @@ surfaces without fixed places. Each kind is a small module that maps embeddings 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -24,7 +25,10 @@ from blemish.results import FloatArray
 
 MEDOIDS: Final = 8  # embeddings kept per location
 BANK: Final = 1024  # embeddings kept where places do not matter
-_ROOM: Final = 2  # times as many embeddings as these may be kept when good images are added later
+SHARES: Final = 24  # good images whose embeddings are chosen without a look at other images, where few set the limit
+SHARED_BANK: Final = 2048  # embeddings of all these shares where places do not matter; for shares overlap
+_MOST_MEDOIDS: Final = 32  # embeddings per location, and where places do not matter, when good images are added later
+_MOST_IN_BANK: Final = 3072
 _MOST_ADDED: Final = 256  # embeddings that are added to a bank at once
 _CELLS_AT_ONCE: Final = 4096  # whose products with a bank are in memory together
 SHIFT: Final = 1  # cells that aligned parts may be out of place
@@ -80,6 +84,12 @@ class ToNearestHere(nn.Module):
         """All embeddings, ``(k h w, D)``: the first of every location row by row, then the second, and so on."""
         return self.medoids.permute(0, 2, 3, 1).flatten(0, 2)
 
+    def without(self, image: int) -> ToNearestHere:
+        """Leave out what comes from one image, of a set made by `reference_of_shares`."""
+        assert self.origins is not None
+        kept = self.origins.reshape(len(self.medoids), -1)[:, 0] != image
+        return ToNearestHere(self.medoids[kept])
+
     def forward(self, embeddings: Tensor) -> Tensor:
         """Map embeddings ``(B, D, h, w)`` to distances ``(B, h, w)``."""
         h, w = embeddings.shape[2:]
@@ -113,6 +123,11 @@ class ToNearest(nn.Module):
     def vectors(self) -> Tensor:
         """All embeddings, ``(k, D)``."""
         return self.bank
+
+    def without(self, image: int) -> ToNearest:
+        """Leave out what comes from one image, of a set made by `reference_of_shares`."""
+        assert self.origins is not None
+        return ToNearest(self.bank[self.origins[:, 0] != image])
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Map embeddings ``(B, D, h, w)`` to distances ``(B, h, w)``."""
@@ -150,6 +165,33 @@ def nearest_reference(
     candidates, whence = some_cells(embeddings, _N_CANDIDATES, generator)
     chosen, index = _farthest_first(candidates[None], min(BANK, len(candidates)))
     return ToNearest(chosen[0].half().float(), whence[index[0]])
+
+
+def reference_of_shares(
+    embeddings: Sequence[Tensor], kind: Reference, generator: torch.Generator
+) -> ToNearestHere | ToNearest:
+    """Choose the embeddings of every image without a look at the others, equally many of each.
+
+    So the set without one image is what the others alone would have made with such shares, and nothing is nearer to it
+    than to the whole: with both, the scores of images that are left out in turn promise something.
+
+    Args:
+        embeddings: ``(D, h, w)`` float32 of at most `SHARES` good images, at least two; of one size where aligned.
+        kind: per location, where all of them are kept; or for the category, where each image's are farthest first.
+        generator: of the candidates for a bank.
+    """
+    if kind is Reference.LOCATION:
+        medoids = torch.stack(list(embeddings))  # (n, D, h, w)
+        origins = torch.arange(len(medoids)).repeat_interleave(math.prod(medoids.shape[2:]))
+        return ToNearestHere(medoids.half().float(), origins)
+    n = len(embeddings)
+    chosen, whences = [], []
+    for image, embedding in enumerate(embeddings):
+        candidates, whence = some_cells([embedding], _N_CANDIDATES // n, generator)
+        vectors, index = _farthest_first(candidates[None], min(SHARED_BANK // n, len(candidates)))
+        chosen.append(vectors[0])
+        whences.append(torch.cat([torch.full((len(index[0]), 1), image), whence[index[0], 1:]], dim=1))
+    return ToNearest(torch.cat(chosen).half().float(), torch.cat(whences))
 
 
 def some_cells(embeddings: Sequence[Tensor], n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -216,7 +258,7 @@ def extended(
         places = torch.stack(list(embeddings)).permute(2, 3, 0, 1).flatten(0, 1)  # (h w, n, D)
         there = reference.medoids.permute(2, 3, 0, 1).flatten(0, 1)  # (h w, k, D)
         lacked = torch.from_numpy(np.stack(counted)).flatten(1).T > 0  # (h w, n)
-        most = min(MEDOIDS, _ROOM * MEDOIDS - k)
+        most = min(MEDOIDS, _MOST_MEDOIDS - k)
         chosen, index = _farthest_from(places, there, lacked, near_enough, most)
         medoids = chosen.reshape(h, w, *chosen.shape[1:]).permute(2, 3, 0, 1)
         added = ToNearestHere(medoids.half().float().contiguous(), index.T.flatten())
@@ -224,7 +266,7 @@ def extended(
     candidates, whence = some_cells(embeddings, _N_CANDIDATES, torch.Generator().manual_seed(0))
     image, row, column = whence.T.tolist()
     counts = [counted[i][y, x] > 0 for i, y, x in zip(image, row, column, strict=True)]
-    most = min(_MOST_ADDED, _ROOM * BANK - len(reference.bank))
+    most = min(_MOST_ADDED, _MOST_IN_BANK - len(reference.bank))
     chosen, index = _farthest_from(
         candidates[None], reference.bank[None], torch.tensor(counts)[None], near_enough, most
     )
