@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from blemish.datasets import content_hash, read_category
 from blemish.detection.detector import Detector
 from blemish.errors import DatasetError
+from blemish.evaluation import evaluate as module
 from blemish.evaluation.evaluate import Evaluation, evaluate
 from blemish.evaluation.intervals import auroc_interval, share_interval
 from blemish.evaluation.metrics import average_precision, f1_max
@@ -63,6 +65,13 @@ def test_copies_are_judged_once(detector: Detector, found: Evaluation, category_
     assert any("2 images were left out, because they are copies" in said for said in again.sentences())
     assert again.types == found.types
     assert (again.n_good, again.false_alarms) == (found.n_good, found.false_alarms)
+
+
+def test_every_file_is_hashed_once(detector: Detector, category_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed = list[Path]()
+    monkeypatch.setattr(module, "content_hash", lambda path: hashed.append(path) or content_hash(path))
+    evaluate(detector, category_dir)
+    assert sorted(hashed) == sorted(sample.path for sample in read_category(category_dir))
 
 
 def test_one_image_cannot_be_both_good_and_defective(detector: Detector, category_dir: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from blemish import Detector, Verdict
 from blemish.datasets import read_category
 from blemish.detection.evidence import PATCH, Patches, cut, find_evidence
+from blemish.detection.preparation import Preparation
 from blemish.detection.scoring import Geometry
 from blemish.errors import ModelFileError
 from blemish.images import read_image
@@ -175,6 +176,16 @@ def test_the_distance_is_the_peak_of_the_strongest_region(nearest_detector: Dete
         found = nearest_detector.with_threshold(0.0).inspect(path)
         assert found.evidence is not None
         assert found.evidence.distance == found.regions[0].peak == found.max_distance
+
+
+def test_an_image_is_prepared_once_whatever_is_found(
+    nearest_detector: Detector, category_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared, apply = list[FloatArray](), Preparation.apply
+    monkeypatch.setattr(Preparation, "apply", lambda self, image: prepared.append(image) or apply(self, image))
+    stopped = next(s.path for s in read_category(category_dir) if s.defect_type == "stain")
+    assert nearest_detector.inspect(stopped).evidence is not None
+    assert len(prepared) == 1
 
 
 def test_a_good_image_needs_no_evidence(nearest_detector: Detector, category_dir: Path) -> None:

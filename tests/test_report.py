@@ -206,6 +206,21 @@ def test_the_overlay_depends_on_the_distance_relative_to_the_threshold_only() ->
     assert (overlay(once, side=100) == overlay(tenfold, side=100)).all()
 
 
+@pytest.mark.parametrize("scale", [1, 2.5])
+def test_ignored_zones_are_dimmed_and_hatched_in_grey_and_the_rest_is_as_it_was(scale: float) -> None:
+    found = make_inspection(score=0.5 * LIMIT)
+    zone = np.zeros((round(40 * scale), round(60 * scale)), bool)  # a mask of any size stands for the whole image
+    zone[:, : round(30 * scale)] = True
+    plain, hatched = overlay(found, side=100), overlay(replace(found, ignored=zone), side=100)
+    assert is_grey(hatched)
+    assert (hatched[:, 30:] == plain[:, 30:]).all()
+    greys, n = np.unique(hatched[:, :30, 0], return_counts=True)
+    lines = greys[n.argmax()]  # all lines have one grey; the surface between them is a ramp
+    between = hatched[:, :30, 0] != lines
+    assert np.abs(hatched[:, :30, 0] - 128.0)[between].max() < np.abs(plain[:, :30, 0] - 128.0)[between].max()
+    assert 0.05 < 1 - between.mean() < 0.4
+
+
 def test_a_threshold_of_zero_can_be_drawn() -> None:
     assert not is_grey(overlay(make_inspection(score=1.0, limit=0.0), side=100))
 

@@ -215,6 +215,15 @@ def test_zones_come_back_from_the_file(either: Detector, category_dir: Path, tmp
     assert Detector.load(tmp_path / "m.blemish").inspect(path) == made.inspect(path)
 
 
+def test_what_is_ignored_can_be_drawn_and_is_no_part_of_the_record(either: Detector, category_dir: Path) -> None:
+    path = images_of(category_dir, "stain")[0]
+    found = zoned(either, STAIN).inspect(path)
+    assert found.ignored is not None
+    assert (found.ignored == STAIN).all()
+    assert "ignored" not in found.to_dict()
+    assert either.inspect(path).ignored is None
+
+
 def test_images_that_were_learned_from_cannot_set_the_threshold_of_zones(
     detector: Detector, category_dir: Path
 ) -> None:

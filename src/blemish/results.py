@@ -105,6 +105,8 @@ class Inspection:
     grey: GreyImage = field(repr=False, compare=False)  # as it was read
     map_at: Callable[..., FloatArray] = field(repr=False, compare=False)  # the map at another (height, width[, rows])
     evidence: Evidence | None = None  # why it was not waved through; None when the verdict is good
+    # (rows, columns) true where nothing counts, stretched over the image; None: everything counts
+    ignored: NDArray[np.bool_] | None = field(default=None, repr=False, compare=False)
 
     @property
     def image(self) -> FloatArray:
@@ -118,7 +120,8 @@ class Inspection:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the pictures as JSON-ready plain data."""
-        record = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in ("grey", "map_at")}
+        pictures = ("grey", "map_at", "ignored")
+        record = {item.name: getattr(self, item.name) for item in fields(self) if item.name not in pictures}
         record["path"] = None if self.path is None else str(self.path)
         record["verdict"] = self.verdict.value
         record["regions"] = [asdict(region) for region in self.regions]

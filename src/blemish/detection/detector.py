@@ -138,6 +138,7 @@ class Detector:
             grey=grey,
             map_at=partial(map_at, distances.distance_map, geometry, grey.shape),
             evidence=None if verdict is Verdict.GOOD else self._evidence(prepared, distances, geometry),
+            ignored=self._ignored,
         )
 
     def calibrate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -132,8 +132,9 @@ def evaluate(detector: Detector, category_dir: Path | str, *, progress: Progress
         ImageError: an image cannot be read.
     """
     samples = read_category(Path(category_dir))
-    unseen = _unseen(detector, samples)
-    test = _without_copies(unseen)
+    contents = {sample.path: content_hash(sample.path) for sample in samples}
+    unseen = _unseen(detector, samples, contents)
+    test = _without_copies(unseen, contents)
     judged: list[_Judged] = []
     pixels, n_masks = PixelTally(), 0
     for done, sample in enumerate(test, start=1):
@@ -169,10 +170,9 @@ def evaluate(detector: Detector, category_dir: Path | str, *, progress: Progress
     )
 
 
-def _unseen(detector: Detector, samples: Sequence[Sample]) -> list[Sample]:
+def _unseen(detector: Detector, samples: Sequence[Sample], contents: Mapping[Path, str]) -> list[Sample]:
     """Leave out images the detector knows; refuse where it took a defective one for good, or too few are left."""
     about = detector.description
-    contents = {sample.path: content_hash(sample.path) for sample in samples}
     unseen = [sample for sample in samples if contents[sample.path] not in about.seen]
     taken_for_good = about.seen - about.labelled - about.taught
     if leaked := [s.path for s in samples if not s.is_good and contents[s.path] in taken_for_good]:
@@ -194,11 +194,11 @@ def _n_good(samples: Sequence[Sample]) -> int:
     return sum(sample.is_good for sample in samples)
 
 
-def _without_copies(samples: Sequence[Sample]) -> list[Sample]:
+def _without_copies(samples: Sequence[Sample], contents: Mapping[Path, str]) -> list[Sample]:
     """Keep the first of images with one content: copies would make the intervals narrower than they are."""
     firsts: dict[str, Sample] = {}
     for sample in samples:
-        first = firsts.setdefault(content_hash(sample.path), sample)
+        first = firsts.setdefault(contents[sample.path], sample)
         if first.is_good != sample.is_good:
             raise DatasetError(
                 f"'{first.path}' is listed as {first.defect_type}, and '{sample.path}' as {sample.defect_type}, but "

@@ -29,6 +29,9 @@ _SHOWN_FULLY = 1.25
 _STRONGEST_TINT = 0.7  # the surface stays visible through the strongest heat
 
 _ROWS = 512  # of a picture that are coloured at once
+_HATCH_DIMMED = 0.5  # of the contrast is left where nothing counts
+_HATCH_LINES = 24  # across the longer side of a picture, about; the surface stays visible between them
+_HATCH_GREY = 170  # of the lines
 _GAP = 4  # pixels between two pictures that are compared
 _OUTLINE = (70, 235, 255)  # cyan: found neither on a grey surface nor among the colours of the heat
 _OUTLINE_EDGE = (20, 12, 28)  # dark rim, so that the outline shows on bright surfaces too
@@ -78,6 +81,8 @@ def overlay(inspection: Inspection, side: int) -> Picture:
 def draw_over(grey: Picture, inspection: Inspection) -> Picture:
     """Draw what was found over a picture of the image, of any size; its outlines are as thick as fits that size.
 
+    Ignored zones are dimmed and hatched.
+
     Args:
         grey: ``(H, W)`` uint8.
         inspection: with its map and regions.
@@ -88,6 +93,8 @@ def draw_over(grey: Picture, inspection: Inspection) -> Picture:
     picture = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
     for top in range(0, len(picture), _ROWS):  # the map of a very large picture would need as much as all the rest
         rows = slice(top, top + _ROWS)
+        if inspection.ignored is not None:
+            _hatch(picture[rows], inspection.ignored, top, *grey.shape)
         _heat_over(picture[rows], inspection.map_at(*grey.shape, rows), inspection.threshold)
     scale = max(grey.shape) / max(inspection.height, inspection.width)
     draw_outlines(picture, [region.contour for region in inspection.regions], scale)
@@ -172,6 +179,21 @@ def decode_jpeg(data: bytes) -> Picture:
     if stored is None:
         raise ImageError("no JPEG; expected an overlay that Blemish wrote. Inspect the image anew.")
     return np.asarray(cv2.cvtColor(stored, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _hatch(strip: Picture, ignored: NDArray[np.bool_], top: int, height: int, width: int) -> None:
+    """Dim and hatch where nothing counts, in grey: colours are for what was found.
+
+    Args:
+        strip: rows of a picture ``(height, width, 3)`` from ``top`` on; it is changed.
+        ignored: of any size; it stands for the whole picture.
+    """
+    rows, columns = np.arange(top, top + len(strip)), np.arange(width)
+    inside = ignored[np.ix_(rows * ignored.shape[0] // height, columns * ignored.shape[1] // width)]
+    pitch = max(6, round(max(height, width) / _HATCH_LINES))
+    lines = np.add.outer(rows, columns) % pitch < max(1, pitch // 8)
+    strip[inside] = np.rint(_HATCH_DIMMED * strip[inside] + (1 - _HATCH_DIMMED) * 128).astype(np.uint8)
+    strip[inside & lines] = _HATCH_GREY
 
 
 def _heat_over(picture: Picture, anomaly_map: FloatArray, threshold: float) -> None:
