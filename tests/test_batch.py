@@ -9,6 +9,7 @@ from typing import Any, Self, cast
 
 import cv2
 import numpy as np
+import pypdf
 import pytest
 
 from blemish.detection.detector import Detector
@@ -16,10 +17,15 @@ from blemish.errors import DatasetError, ImageError, OutputError
 from blemish.images import read_image, write_image
 from blemish.report import batch
 from blemish.report.batch import BatchCounts, inspect_batch
-from blemish.results import Inspection, Threshold, Verdict
+from blemish.results import Evidence, Inspection, Threshold, Verdict
 from blemish.strips import GreyImage
 
 LIMIT = 0.5
+
+
+EVIDENCE = Evidence(
+    row=1, column=2, distance=0.9, n_good=9, n_good_below=9, found=np.eye(4, dtype=np.float32), nearest=np.eye(4)[::-1]
+)
 
 
 class FakeDetector:
@@ -54,6 +60,7 @@ class FakeDetector:
             width=image.shape[1],
             grey=GreyImage.of(image),
             map_at=lambda height, width, rows=slice(None): image[rows],
+            evidence=None if score <= LIMIT else EVIDENCE,
         )
 
 
@@ -205,8 +212,8 @@ def stopped_at_c(images: Path, output: Path) -> None:
 
 
 def everything_in(output: Path) -> dict[str, bytes]:
-    """Return all files of a run but the page, which shows when it was written."""
-    files = [path for path in output.rglob("*") if path.is_file() and path.suffix != ".html"]
+    """Return all files of a run but page and summary, which show when they were written."""
+    files = [path for path in output.rglob("*") if path.is_file() and path.suffix not in (".html", ".pdf")]
     return {str(path.relative_to(output)): path.read_bytes() for path in files}
 
 
@@ -229,7 +236,36 @@ def test_a_resumed_run_leaves_and_tells_what_one_run_does(images: Path, tmp_path
     pictures = [
         re.findall(r"data:image/jpeg;base64,[^\"]+", (tmp_path / name / "report.html").read_text()) for name in told
     ]
-    assert len(pictures[0]) == len(pictures[1]) == 2 * 4 + 1  # image and overlay each, and the legend
+    assert len(pictures[0]) == len(pictures[1]) == 2 * 4 + 1 + 1  # image and overlay each, a comparison, the legend
+
+
+def test_a_run_that_is_kept_shows_what_it_showed(images: Path, tmp_path: Path) -> None:
+    pages, summaries = [], []
+    for n_kept in (0, 4):
+        assert inspect_batch(fake(), [images], tmp_path / "out").kept == n_kept
+        html = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+        pages.append(re.findall(r'alt="the worst place of c.png|<circle|<td|<svg', html))
+        summaries.append((tmp_path / "out" / "report.pdf").read_bytes().count(b"/DCTDecode"))
+        assert (tmp_path / "out" / "overlays" / "c.png").is_file()
+    assert pages[0] == pages[1]
+    assert 'alt="the worst place of c.png' in pages[0]
+    assert summaries == [3, 3]  # image, overlay and comparison of the one that was stopped
+
+
+def test_a_row_whose_comparison_has_gone_is_made_again(images: Path, tmp_path: Path) -> None:
+    inspect_batch(fake(), [images], tmp_path / "out")
+    (tmp_path / "out" / "overlays" / "c.png").unlink()
+    assert inspect_batch(fake(), [images], tmp_path / "out").kept == 2
+    assert (tmp_path / "out" / "overlays" / "c.png").is_file()
+
+
+def test_of_a_run_that_is_stopped_page_and_summary_show_what_was_reached(images: Path, tmp_path: Path) -> None:
+    stopped_at_c(images, tmp_path / "out")
+    (page,) = pypdf.PdfReader(tmp_path / "out" / "report.pdf", strict=True).pages
+    assert "Stopped early" in page.extract_text()
+    inspect_batch(fake(), [images], tmp_path / "out")
+    (page,) = pypdf.PdfReader(tmp_path / "out" / "report.pdf", strict=True).pages
+    assert "Stopped early" not in page.extract_text()
 
 
 @pytest.mark.parametrize(("csv_less", "jsonl_less"), [(1, 0), (20, 0), (40, 20), (40, 1), (200, 0)])

@@ -181,11 +181,11 @@ def test_the_distance_is_the_peak_of_the_strongest_region(nearest_detector: Dete
 def test_an_image_is_prepared_once_whatever_is_found(
     nearest_detector: Detector, category_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepared, apply = list[FloatArray](), Preparation.apply
-    monkeypatch.setattr(Preparation, "apply", lambda self, image: prepared.append(image) or apply(self, image))
+    images, prepared = list[object](), Preparation.prepared
+    monkeypatch.setattr(Preparation, "prepared", lambda self, image: images.append(image) or prepared(self, image))
     stopped = next(s.path for s in read_category(category_dir) if s.defect_type == "stain")
     assert nearest_detector.inspect(stopped).evidence is not None
-    assert len(prepared) == 1
+    assert len(images) == 1
 
 
 def test_a_good_image_needs_no_evidence(nearest_detector: Detector, category_dir: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pypdf
 import pytest
 
 from blemish.detection.decision import decide
@@ -35,6 +37,8 @@ from blemish.report.page import (
     render_document,
     render_page,
 )
+from blemish.report.pdf import PAGE_HEIGHT, PAGE_WIDTH, text_width
+from blemish.report.summary import render_summary
 from blemish.report.writer import ResultWriter, draw
 from blemish.results import Evidence, FloatArray, Inspection, Region, Threshold, Verdict
 from blemish.strips import GreyImage
@@ -284,10 +288,18 @@ def test_jpeg_keeps_red_green_blue_in_order() -> None:
 # --- files -------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_leaves_table_lines_overlays_and_page(tmp_path: Path) -> None:
+def test_a_run_leaves_table_lines_overlays_page_and_summary(tmp_path: Path) -> None:
     write(tmp_path / "new" / "out", make_inspection())
     names = {str(path.relative_to(tmp_path / "new" / "out")) for path in tmp_path.rglob("*") if path.is_file()}
-    assert names == {"results.csv", "results.jsonl", "report.html", "run.json", str(Path("overlays/part.jpg"))}
+    tables = {"results.csv", "results.jsonl", "run.json"}
+    assert names == tables | {"report.html", "report.pdf", str(Path("overlays/part.jpg"))}
+
+
+def test_what_was_stopped_has_a_second_picture_its_worst_place_beside_the_nearest_good_one(tmp_path: Path) -> None:
+    write(tmp_path, make_inspection("part.png", score=3.0), make_inspection("other/part.png"))
+    assert {path.name for path in (tmp_path / "overlays").iterdir()} == {"part.jpg", "part.png", "other-part.jpg"}
+    shown = np.rint(255 * read_image(tmp_path / "overlays" / "part.png"))
+    assert (shown == comparison(make_evidence(3.0))).all()
 
 
 def test_the_overlay_has_the_size_of_the_image(tmp_path: Path) -> None:
@@ -334,7 +346,8 @@ def test_csv_leaves_the_region_empty_on_a_good_part(tmp_path: Path) -> None:
 def test_json_lines_hold_the_whole_record(tmp_path: Path) -> None:
     inspection = make_inspection(score=3.5)
     write(tmp_path, inspection)
-    expected = json.loads(json.dumps({**inspection.to_dict(), "overlay": "overlays/part.jpg"}))
+    pictures = {"overlay": "overlays/part.jpg", "comparison": "overlays/part.png"}
+    expected = json.loads(json.dumps({**inspection.to_dict(), **pictures}))
     assert read_jsonl(tmp_path) == [expected]
 
 
@@ -420,7 +433,7 @@ def test_a_second_run_leaves_other_files_alone(tmp_path: Path) -> None:
     assert [path.read_text() for path in others] == ["mine"] * 3
 
 
-@pytest.mark.parametrize("name", ["results.csv", "results.jsonl", "report.html", "overlays/a.jpg"])
+@pytest.mark.parametrize("name", ["results.csv", "results.jsonl", "report.html", "report.pdf", "overlays/a.jpg"])
 def test_a_foreign_file_under_our_name_is_refused_and_kept(tmp_path: Path, name: str) -> None:
     foreign = tmp_path / name
     foreign.parent.mkdir(exist_ok=True)
@@ -613,11 +626,117 @@ def test_a_far_outlier_is_counted_but_does_not_stretch_the_histogram() -> None:
     assert "1 image beyond the axis" in Page(render_page(make_batch(make_rows(1.0, 2.5, 500.0)))).text
 
 
-def test_thresholds_of_zero_and_below_have_a_page() -> None:
+def test_thresholds_of_zero_and_below_have_a_page_and_a_summary() -> None:
     rows = make_rows(-1.0, 1.0)
     for value in (0.0, -0.5):
         batch = Batch("m", Threshold(value, 0.01, 0.01, 143), Rows(rows), (), {}, datetime(2026, 1, 2, tzinfo=UTC))
         assert Page(render_page(batch)).tags.count("tr") == 2 + 1
+        assert "above 0" in text_of(batch) or "above -0.5" in text_of(batch)
+
+
+def with_statistics(batch: Batch, n: int) -> Batch:
+    values = np.linspace(0.1, 0.3, n).tolist()
+    names = ("brightness", "contrast", "sharpness", "distance")
+    return replace(batch, statistics=dict.fromkeys(names, values), good_statistics=dict.fromkeys(names, [0.1, 0.3]))
+
+
+@pytest.mark.parametrize("n", [1, 10, 400])
+def test_the_page_has_a_control_chart_of_score_and_statistics_that_needs_no_script(n: int) -> None:
+    html = render_page(with_statistics(make_batch(make_rows(*[1.0] * n)), n))
+    labels = [value for name, value in Page(html).attributes if name == "aria-label" and "Control chart" in value]
+    assert [label.split()[3] for label in labels] == ["score", "brightness", "contrast", "sharpness", "distance"]
+    body = html[: html.index("<script>")]
+    assert body.count("<circle") == 5 * min(n, 150)
+    assert all("most good images 0.105 to 0.295" in label for label in labels[1:])
+
+
+def test_without_statistics_there_is_the_chart_of_scores_alone() -> None:
+    html = render_page(make_batch(make_rows(1.0, 3.0)))
+    assert html.count("Control chart") == 1
+
+
+def test_the_writer_hands_statistics_to_the_charts(tmp_path: Path) -> None:
+    usual = {"brightness": [0.1, 0.2, 0.3]}
+    with ResultWriter(tmp_path, model_name="m", threshold=THRESHOLD, good_statistics=usual) as writer:
+        writer.statistics = {"brightness": [0.25, 0.5, 0.75], "height": [40.0] * 3}
+        for _ in range(3):
+            add(writer, make_inspection())
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "brightness</b> · this batch 0.5, most good images 0.105 to 0.295" in html
+
+
+# --- summary -----------------------------------------------------------------------------------------------------
+
+
+def summary_of(batch: Batch) -> pypdf.PageObject:
+    (page,) = pypdf.PdfReader(io.BytesIO(render_summary(batch)), strict=True).pages
+    return page
+
+
+def text_of(batch: Batch) -> str:
+    return " ".join(summary_of(batch).extract_text().split())
+
+
+def test_the_summary_says_what_the_page_says() -> None:
+    batch = make_batch(make_rows(1.0, 1.5, 3.0), [Failure("torn.png", "It has 0 bytes.")], complete=False)
+    text = text_of(replace(batch, warnings=("The light is dim.",), run="model 0815 by onnxruntime"))
+    for said in (
+        *("4 images 2 good 1 defective 1 not read", "2026-01-02 03:04", "part.blemish", "above 2.000"),
+        *("At most 1 in 100 good parts will be stopped, judging from 143 held-out good images.", "Stopped early"),
+        *("Look at the camera first.", "The light is dim.", "threshold 2.000", "Scores of 3 images", "model 0815"),
+        *("2.png defective, score 3.000 = 1.50 × threshold", "Score above 7 of 8 good images."),
+    ):
+        assert said in text
+
+
+def test_the_summary_of_two_limits_counts_the_unsure() -> None:
+    threshold = replace(THRESHOLD, unsure=replace(THRESHOLD, value=1.5, alpha=0.1, promised_alpha=0.1))
+    rows = [replace(row, verdict=decide(row.score, threshold)) for row in make_rows(1.0, 1.6, 3.0)]
+    text = text_of(replace(make_batch(rows), threshold=threshold))
+    assert "3 images 1 good 1 unsure 1 defective" in text
+    assert "Above 1.500 and up to that it is unsure" in text
+    assert "1.png unsure, score 1.600" in text
+
+
+def test_the_summary_shows_the_strongest_that_were_stopped_with_their_pictures() -> None:
+    scores = np.random.default_rng(0).permutation(np.linspace(1.0, 5.0, 40)).tolist()
+    batch = make_batch(make_rows(*scores))
+    text = text_of(batch)
+    strongest = sorted(range(40), key=lambda n: scores[n], reverse=True)[:6]
+    assert re.findall(r"(\d+)\.png", text) == [str(n) for n in strongest]
+    assert f"The 6 strongest of {sum(score > LIMIT for score in scores)} stopped" in text
+    assert len(summary_of(batch).images) == 6 * 2
+
+
+def test_the_summary_of_good_parts_says_so_and_shows_the_highest_scores() -> None:
+    text = text_of(make_batch(make_rows(1.0, 1.5)))
+    assert "No part was stopped. The highest scores: 1.png good, score 1.500" in text
+
+
+def test_a_batch_without_a_readable_image_has_a_summary() -> None:
+    assert "1 images" in text_of(make_batch([], [Failure("torn.png", "0 bytes")]))
+
+
+@pytest.mark.parametrize("name", [*NASTY_NAMES, "部" * 80, "x" * 300, "bad\udcff.png"])
+def test_nothing_leaves_the_sheet_whatever_the_names_and_warnings(name: str) -> None:
+    rows = [make_row(make_inspection(f"{name}/{name}", 3.0 + n), f"overlays/{n}.jpg") for n in range(9)]
+    warnings = tuple(f"The {name} of this batch as a whole is 0.2, but 0.6 to 0.7 in most of them." for _ in range(30))
+    batch = replace(make_batch(rows), model_name=name, warnings=warnings, run=f"{name} " * 40)
+    places: list[tuple[float, float, float]] = []
+
+    def note(text: str, matrix: object, place: list[float], font: object, size: float) -> None:
+        if text.strip():
+            places.append((place[4], place[5], text_width(text.strip(), size)))
+
+    summary_of(batch).extract_text(visitor_text=note)
+    assert len(places) > 20
+    assert all(left >= 41 and left + width <= PAGE_WIDTH - 41 for left, _, width in places)
+    assert all(20 <= bottom <= PAGE_HEIGHT - 40 for _, bottom, _ in places)
+
+
+def test_the_summary_of_ten_thousand_images_is_small() -> None:
+    rows = [replace(row, overlay=f"overlays/{n}.jpg") for n, row in enumerate(make_rows(1.0) * 10_000)]
+    assert len(render_summary(make_batch(rows))) < 50_000
 
 
 def test_a_document_shows_text_tables_and_figures() -> None:

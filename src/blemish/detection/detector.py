@@ -98,7 +98,8 @@ class Detector:
     @property
     def fingerprint(self) -> str:
         """What tells this detector from others that may find something else."""
-        return f"{self.model.fingerprint} by {self.runtime} at {self.mm_per_pixel} mm per pixel"
+        scale = "" if self.mm_per_pixel is None else f" at {self.mm_per_pixel} mm per pixel"
+        return f"{self.model.fingerprint} by {self.runtime}{scale}"
 
     @property
     def description(self) -> Description:

@@ -110,12 +110,18 @@ def find_drift(good: Mapping[str, Sequence[float]], batch: Mapping[str, Sequence
     found = []
     for name in compared:
         usual, new = np.array(good[name]), np.array(batch[name])
-        low, high = np.percentile(usual, (50 - _MOST / 2, 50 + _MOST / 2))
+        low, high = usual_range(good[name])
         at = float(np.median(new))
         is_outside = at > high or (at < low and name != "distance")  # nearer to good ones than they are: no fault
         if is_outside and _chance(_evenly(usual), _evenly(new)) <= RATE / len(compared):
-            found.append(Drift(name, at, float(low), float(high)))
+            found.append(Drift(name, at, low, high))
     return tuple(found)
+
+
+def usual_range(good: Sequence[float]) -> tuple[float, float]:
+    """Return from where to where a statistic reaches in most of the good images, at least one."""
+    low, high = np.percentile(good, (50 - _MOST / 2, 50 + _MOST / 2))
+    return float(low), float(high)
 
 
 def _chance(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

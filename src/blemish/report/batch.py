@@ -27,7 +27,7 @@ from blemish.results import Verdict
 
 _ERROR = "error"  # in place of a verdict
 _STATISTICS = "statistics"  # in a record: what shows that the camera has changed; of an earlier run's images too
-_NOT_TOLD = (_STATISTICS, "overlay")  # what only the files hold
+_NOT_TOLD = (_STATISTICS, "overlay", "comparison")  # what only the files hold
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ def inspect_batch(
         return _inspect(detector, *image, is_drawn=output is not None)
 
     with _writing(detector, output, listed) as writer:
+        if writer is not None:
+            writer.statistics = seen
         for record in writer.kept() if writer else ():
             note(record)
         n_kept = verdicts.total()
@@ -106,8 +108,14 @@ def inspect_batch(
 def _writing(detector: Detector, output: Path | None, listed: Sequence[Listed]) -> ResultWriter | nullcontext[None]:
     if output is None:
         return nullcontext()
-    name, run = detector.description.category, detector.fingerprint
-    return ResultWriter(output, model_name=name, threshold=detector.threshold, run=run, images=listed)
+    return ResultWriter(
+        output,
+        model_name=detector.description.category,
+        threshold=detector.threshold,
+        good_statistics=detector.description.good_statistics,
+        run=detector.fingerprint,
+        images=listed,
+    )
 
 
 def _list(sources: Sequence[Path], output: Path | None) -> list[Listed]:

@@ -22,6 +22,7 @@ from blemish.images import write_text
 RESULTS_CSV: Final = "results.csv"
 RESULTS_JSONL: Final = "results.jsonl"
 REPORT: Final = "report.html"
+SUMMARY: Final = "report.pdf"
 OVERLAYS: Final = "overlays"
 RUN: Final = "run.json"
 
@@ -32,7 +33,7 @@ COLUMNS: Final = (
 )  # of the CSV; ``region_...`` speak of the strongest region, the JSON lines list them all
 
 Listed = tuple[Path, str]  # an image and "", or a source without images and the reason
-_FORMAT: Final = 1  # of the rows; raised when those of an older Blemish must not stand beside today's
+_FORMAT: Final = 2  # of the rows; raised when those of an older Blemish must not stand beside today's
 
 
 def stamp(path: Path) -> dict[str, int]:
@@ -96,15 +97,17 @@ def clear(folder: Path, run: str, kept: Kept) -> None:
     Raises:
         OutputError: the folder holds foreign files under our names.
     """
-    present = [name for name in (RESULTS_CSV, RESULTS_JSONL, REPORT, OVERLAYS, RUN) if _holds_something(folder / name)]
+    ours = (RESULTS_CSV, RESULTS_JSONL, REPORT, SUMMARY, OVERLAYS, RUN)
+    present = [name for name in ours if _holds_something(folder / name)]
     if present and not _is_ours(folder, present):
         raise OutputError(
             f"{folder} holds {', '.join(present)}, but no results of this version of Blemish; "
             "expected an empty folder or an earlier run. Choose another output folder, or move these away."
         )
-    for name in _overlays_after(folder / RESULTS_JSONL, kept.n_rows):
+    for name in _pictures_after(folder / RESULTS_JSONL, kept.n_rows):
         (folder / OVERLAYS / name).unlink(missing_ok=True)
-    (folder / REPORT).unlink(missing_ok=True)
+    for name in (REPORT, SUMMARY):
+        (folder / name).unlink(missing_ok=True)
     if kept.n_rows:
         os.truncate(folder / RESULTS_JSONL, kept.jsonl_bytes)
         os.truncate(folder / RESULTS_CSV, kept.csv_bytes)
@@ -163,7 +166,7 @@ def _whole_record(line: bytes) -> dict[str, Any] | None:
 
 def _is_of(record: dict[str, Any], image: Listed, folder: Path) -> bool:
     path, problem = image
-    if record.get("path") != str(path) or ("overlay" in record and not (folder / record["overlay"]).is_file()):
+    if record.get("path") != str(path) or not all((folder / name).is_file() for name in _pictures_of(record)):
         return False
     if problem:
         return bool(record.get("reason") == one_line(problem))
@@ -187,11 +190,16 @@ def _is_ours(folder: Path, present: list[str]) -> bool:
         return stream.readline() == (",".join(COLUMNS) + "\n").encode()
 
 
-def _overlays_after(jsonl_path: Path, n_rows: int) -> list[str]:
-    """List the file names of the overlays that rows after the first ``n_rows`` speak of."""
+def _pictures_after(jsonl_path: Path, n_rows: int) -> list[str]:
+    """List the file names of the pictures that rows after the first ``n_rows`` speak of."""
     if not jsonl_path.is_file():
         return []
     with jsonl_path.open("rb") as lines:
         records = map(_whole_record, islice(lines, n_rows, None))
         # Only the last part of the path: nothing outside our folder.
-        return [Path(record["overlay"]).name for record in records if record and "overlay" in record]
+        return [Path(name).name for record in records if record for name in _pictures_of(record)]
+
+
+def _pictures_of(record: dict[str, Any]) -> list[str]:
+    """List the files that a row has beside it, relative to the folder."""
+    return [record[name] for name in ("overlay", "comparison") if name in record]

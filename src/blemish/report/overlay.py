@@ -169,15 +169,20 @@ def encode_jpeg(picture: Picture, quality: int) -> bytes:
     return cv2.imencode(".jpg", stored, settings)[1].tobytes()
 
 
-def decode_jpeg(data: bytes) -> Picture:
-    """Return the ``(H, W, 3)`` RGB picture that `encode_jpeg` was given, nearly.
+def encode_png(picture: Picture) -> bytes:
+    """Compress a picture, ``(H, W)`` grey uint8, to PNG, without any loss."""
+    return cv2.imencode(".png", picture)[1].tobytes()
+
+
+def decode_picture(data: bytes) -> Picture:
+    """Return the ``(H, W, 3)`` RGB picture of a JPEG or PNG.
 
     Raises:
-        ImageError: it is no JPEG.
+        ImageError: it is neither.
     """
     stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if stored is None:
-        raise ImageError("no JPEG; expected an overlay that Blemish wrote. Inspect the image anew.")
+        raise ImageError("no JPEG or PNG; expected a picture that Blemish wrote. Inspect the image anew.")
     return np.asarray(cv2.cvtColor(stored, cv2.COLOR_BGR2RGB), np.uint8)
 
 

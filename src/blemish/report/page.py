@@ -15,15 +15,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import product
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
-from numpy.typing import NDArray
 
 from blemish.detection.decision import promise
+from blemish.report.charts import CHARTED, ControlChart, Histogram, control_chart, histogram, score_chart
 from blemish.report.overlay import encode_jpeg, heat_map, heat_scale
 from blemish.results import Threshold, Verdict, rank_in_words
 
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
 
 _MAX_ROWS = 10_000  # of the table; a browser needs a minute for ten times as many
 _VERDICTS = tuple(Verdict)
-_BARS = 48  # of the histogram, about
-_PLOT_HEIGHT = 120  # pixels of its highest bar
-_FARTHEST = 4.0  # multiple of the threshold at which its axis ends at the latest
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +143,28 @@ class Batch:
     n_failed: int = 0  # images that could not be read, where not all are listed
     complete: bool = True  # False when the run was stopped before its last image
     warnings: Sequence[str] = ()  # about the batch as a whole
+    statistics: Mapping[str, Sequence[float]] = field(default_factory=dict)  # one number an image, in their order
+    good_statistics: Mapping[str, Sequence[float]] = field(default_factory=dict)  # of the good images, as far as known
+    run: str = ""  # names the model, and all else that the verdicts depend on
+
+    @property
+    def n_not_read(self) -> int:
+        """Images that could not be read, listed or not."""
+        return max(self.n_failed, len(self.failures))
+
+    def histogram(self) -> Histogram:
+        """Count the scores; there must be a row."""
+        return histogram(self.rows.scores, self.rows.verdicts, self.threshold)
+
+    def charts(self) -> list[ControlChart]:
+        """Draw what can be drawn over the order of inspection: the score, and what shows a change of the camera."""
+        if not len(self.rows):
+            return []
+        found = [score_chart(self.rows.scores, self.threshold)]
+        known = (name for name in CHARTED if self.statistics.get(name))
+        return found + [
+            control_chart(name, self.statistics[name], self.good_statistics.get(name, ())) for name in known
+        ]
 
 
 @dataclass(frozen=True)
@@ -184,19 +202,19 @@ def render_page(batch: Batch) -> str:
     table has pages, and filters by verdict and name.
     """
     counts = Counter(batch.rows.verdicts)
-    n_failed = max(batch.n_failed, len(batch.failures))
     return _template("batch.html.jinja").render(
         batch=batch,
         rows=batch.rows.most_anomalous(),
         n_inspected=len(batch.rows),
-        n_images=len(batch.rows) + n_failed,
-        n_failed=n_failed,
+        n_images=len(batch.rows) + batch.n_not_read,
+        n_failed=batch.n_not_read,
         n_good=counts[Verdict.GOOD],
         n_unsure=counts[Verdict.UNSURE],
         n_defective=counts[Verdict.DEFECTIVE],
         promise=promise(batch.threshold),
-        histogram=_histogram(batch.rows, batch.threshold) if len(batch.rows) else None,
-        decimals=_decimals(batch.threshold.value),
+        histogram=batch.histogram() if len(batch.rows) else None,
+        charts=batch.charts(),
+        decimals=decimals(batch.threshold.value),
         heat_legend=_heat_legend(),
         compared=any(small.comparison for small in batch.thumbnails.values()),
     )
@@ -213,77 +231,6 @@ def render_document(title: str, sections: Sequence[Section], *, intro: str = "")
     return _template("document.html.jinja").render(title=title, sections=sections, intro=intro)
 
 
-@dataclass(frozen=True)
-class _Bar:
-    """A bar of the histogram; places in percent of its width, heights in pixels."""
-
-    left: float
-    width: float
-    height: float
-    bottom: float  # where it stands on a bar of another verdict
-    verdict: Verdict
-    title: str
-
-
-@dataclass(frozen=True)
-class _Histogram:
-    bars: list[_Bar]
-    threshold: float  # percent
-    lower: float | None  # percent; None without a lower limit
-    ticks: list[tuple[float, str]]  # percent, label
-    n_highest: int  # images in the highest bar
-    n_beyond: int  # images in the last bar that lie beyond the end of the axis
-
-
-def _histogram(rows: Rows, threshold: Threshold) -> _Histogram:
-    """Count scores in bars of equal width, one of which begins exactly at the threshold."""
-    scores, limit = rows.scores, threshold.value
-    lower = limit if threshold.unsure is None else threshold.unsure.value
-    low, high = _shown_range(scores, lower, limit)
-    width = (high - low) / _BARS
-    n_below, n_above = math.ceil((limit - low) / width), math.ceil((high - limit) / width)
-    low, high = limit - n_below * width, limit + n_above * width
-    # A score that equals the threshold is not above it, so a bar includes its upper end.
-    places = np.ceil((scores - limit) / width).astype(int) - 1 + n_below
-    places = np.minimum(places, n_below + n_above - 1)
-    highest, share = int(np.bincount(places).max()), 100 / (n_below + n_above)
-    counts = Counter(zip(places.tolist(), rows.verdicts, strict=True))
-    bars: list[_Bar] = []
-    for index, verdict in product(range(n_below + n_above), Verdict):
-        if n := counts[index, verdict]:
-            below = bars[-1] if bars and bars[-1].left == index * share else None
-            bar = _Bar(
-                left=index * share,
-                width=share,
-                height=max(2.0, _PLOT_HEIGHT * n / highest),  # a single image must not vanish
-                bottom=below.bottom + below.height if below else 0.0,
-                verdict=verdict,
-                title=f"{n:,} from {low + index * width:.4g} to {low + (index + 1) * width:.4g}",
-            )
-            bars.append(bar)
-    place = None if threshold.unsure is None else 100 * (lower - low) / (high - low)
-    return _Histogram(bars, n_below * share, place, _ticks(low, high), highest, int((scores > high).sum()))
-
-
-def _shown_range(scores: NDArray[np.float64], lower: float, threshold: float) -> tuple[float, float]:
-    """Choose the ends of the axis: around scores and limits, but a far outlier must not squeeze all the rest."""
-    low, high = min(float(scores.min()), lower), max(float(scores.max()), threshold)
-    if threshold > 0:
-        high = min(high, _FARTHEST * threshold)
-    margin = 0.04 * (high - low) or 0.01 * abs(threshold) or 1.0
-    return low - margin, high + margin
-
-
-def _ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """Choose four to ten round numbers (steps of 1, 2 or 5) between two ends, as percent of the way and label."""
-    rough = (high - low) / 8
-    unit = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * unit for factor in (1, 2, 5, 10) if factor * unit >= rough)
-    decimals = max(0, -math.floor(math.log10(step)))
-    numbers = [index * step for index in range(math.ceil(low / step), math.floor(high / step) + 1)]
-    return [(100 * (number - low) / (high - low), f"{number:.{decimals}f}") for number in numbers]
-
-
 def _place(region: Mapping[str, Any]) -> str:
     area = "" if region["area_mm2"] is None else f", {region['area_mm2']:.3g} mm²"
     return f"{region['width']} × {region['height']} px at column {region['left']}, row {region['top']}{area}"
@@ -293,7 +240,7 @@ def _images(n: int) -> str:
     return "1 image" if n == 1 else f"{n:,} images"
 
 
-def _decimals(threshold: float) -> int:
+def decimals(threshold: float) -> int:
     """Count the decimals that show four digits of the threshold; scores then line up below each other."""
     magnitude = math.floor(math.log10(abs(threshold))) if threshold else 0
     return min(max(3 - magnitude, 0), 6)

@@ -1,8 +1,8 @@
-"""Writes what `inspect` leaves behind: ``results.csv``, ``results.jsonl``, ``overlays/`` and ``report.html``.
+"""Writes what `inspect` leaves behind: ``results.csv``, ``results.jsonl``, ``overlays/``, ``report.html``, ``report.pdf``.
 
 Rows and overlays are written image by image, so a run that is killed keeps what it had, and the same run goes on there;
-the page comes last. In between there stay in memory what the page will show, which is bounded, and of every image its
-score and the name of its overlay.
+the page and its summary come last. In between there stay in memory what the page will show, which is bounded, and of
+every image its score and the name of its overlay.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from blemish.report.earlier import (
     REPORT,
     RESULTS_CSV,
     RESULTS_JSONL,
+    SUMMARY,
     Listed,
     clear,
     find_kept,
@@ -37,14 +38,16 @@ from blemish.report.earlier import (
 from blemish.report.overlay import (
     Picture,
     comparison,
-    decode_jpeg,
+    decode_picture,
     draw_outlines,
     draw_over,
     encode_jpeg,
+    encode_png,
     grey_picture,
     shrink,
 )
 from blemish.report.page import Batch, Failure, Row, Rows, Thumbnails, render_page
+from blemish.report.summary import render_summary
 from blemish.results import Inspection, Threshold
 from blemish.strips import GreyImage
 
@@ -63,6 +66,7 @@ class Drawing:
     """The pictures of one image, ready to be written; small, so that many may wait where no pixels could."""
 
     overlay: bytes = field(repr=False)  # JPEG
+    comparison: bytes | None = field(repr=False)  # PNG; None where there is no good place to compare with
     small: Thumbnails = field(repr=False)
 
 
@@ -72,6 +76,7 @@ def draw(inspection: Inspection) -> Drawing:
     compared = None if inspection.evidence is None else comparison(inspection.evidence)
     return Drawing(
         encode_jpeg(draw_over(large, inspection), _OVERLAY_QUALITY),
+        None if compared is None else encode_png(compared),
         _thumbnails(small, draw_over(small, inspection), compared),
     )
 
@@ -94,7 +99,14 @@ class ResultWriter:
     """
 
     def __init__(
-        self, folder: Path, *, model_name: str, threshold: Threshold, run: str = "", images: Sequence[Listed] = ()
+        self,
+        folder: Path,
+        *,
+        model_name: str,
+        threshold: Threshold,
+        good_statistics: Mapping[str, Sequence[float]] | None = None,
+        run: str = "",
+        images: Sequence[Listed] = (),
     ) -> None:
         """Open the output folder; it is made if it is not there.
 
@@ -102,6 +114,7 @@ class ResultWriter:
             folder: where the results go.
             model_name: what the page calls the detector, such as the name of its file.
             threshold: the limit that made the verdicts.
+            good_statistics: `Description.good_statistics`, for the charts.
             run: names all that the rows depend on beside the images; a run of another name begins anew.
             images: what is going to be added, in order; the first of them may be there already.
 
@@ -111,7 +124,10 @@ class ResultWriter:
         self._folder = folder
         self._model_name = model_name
         self._threshold = threshold
+        self._good_statistics = good_statistics or {}
+        self._run = run
         self.warnings: tuple[str, ...] = ()  # about the batch as a whole, for the top of the page
+        self.statistics: Mapping[str, Sequence[float]] = {}  # numbers of each image, for the charts
         self._rows = Rows()
         self._n_failed = 0
         self._failures: list[Failure] = []
@@ -129,7 +145,7 @@ class ResultWriter:
             (folder / OVERLAYS).mkdir(exist_ok=True)
             self._taken_names = {path.stem.casefold() for path in (folder / OVERLAYS).iterdir()}
             for record in self.kept():
-                self._note(record, _Kept(Path(record["path"]), record.get("regions", [])))
+                self._note(record, _Kept.of(record))
             self._files = files.pop_all()
 
     def __enter__(self) -> Self:
@@ -163,13 +179,18 @@ class ResultWriter:
             written = {**record, "reason": one_line(record["reason"])}
         else:
             path = None if record["path"] is None else Path(record["path"])
-            written = {**record, "overlay": f"{OVERLAYS}/{self._free_name(path)}.jpg"}
+            name = f"{OVERLAYS}/{self._free_name(path)}"
+            written = {**record, "overlay": f"{name}.jpg"}
+            if drawing.comparison is not None:
+                written["comparison"] = f"{name}.png"
         # The row of the CSV comes last and says that all is there; the JSON line comes first and knows what to remove.
         with _output_errors(self._folder):
             self._jsonl.write(json.dumps(written, ensure_ascii=False) + "\n")
             self._jsonl.flush()
             if drawing is not None:
                 write_bytes(self._folder / written["overlay"], drawing.overlay)
+                if drawing.comparison is not None:
+                    write_bytes(self._folder / written["comparison"], drawing.comparison)
             self._csv_rows.writerow(_csv_row(written))
             self._csv.flush()
         self._note(written, drawing.small if drawing else None)
@@ -199,7 +220,7 @@ class ResultWriter:
         with _output_errors(self._folder):
             self._files.close()
         pictures = {
-            overlay_path: found.draw(self._folder / overlay_path) if isinstance(found, _Kept) else found
+            overlay_path: found.draw(self._folder) if isinstance(found, _Kept) else found
             for _, overlay_path, found in self._most_anomalous
         }
         batch = Batch(
@@ -212,26 +233,38 @@ class ResultWriter:
             finished=datetime.now().astimezone(),
             complete=complete,
             warnings=self.warnings,
+            statistics=self.statistics,
+            good_statistics=self._good_statistics,
+            run=self._run,
         )
         write_text(self._folder / REPORT, render_page(batch))
+        write_bytes(self._folder / SUMMARY, render_summary(batch))
 
 
 @dataclass(frozen=True)
 class _Kept:
     """An image of an earlier run, whose pictures are drawn again from its files if the page is to show them."""
 
-    path: Path
-    regions: list[dict[str, Any]]
+    path: str
+    overlay: str
+    comparison: str | None
+    contours: list[list[list[int]]]
 
-    def draw(self, overlay_path: Path) -> Thumbnails | None:
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> _Kept:
+        contours = [region["contour"] for region in record.get("regions", [])]
+        return cls(record["path"], record.get("overlay", ""), record.get("comparison"), contours)
+
+    def draw(self, folder: Path) -> Thumbnails | None:
         try:
             image = GreyImage.open(self.path)
-            overlay = shrink(decode_jpeg(overlay_path.read_bytes()), _THUMBNAIL_SIDE)
+            overlay = shrink(decode_picture((folder / self.overlay).read_bytes()), _THUMBNAIL_SIDE)
+            compared = None if self.comparison is None else decode_picture((folder / self.comparison).read_bytes())
         except (ImageError, OSError):  # gone meanwhile: the page does without
             return None
-        contours = [region["contour"] for region in self.regions]
-        draw_outlines(overlay, contours, scale=max(overlay.shape) / max(image.shape))
-        return _thumbnails(grey_picture(image.fitted(_THUMBNAIL_SIDE)), overlay)
+        draw_outlines(overlay, self.contours, scale=max(overlay.shape) / max(image.shape))
+        small = grey_picture(image.fitted(_THUMBNAIL_SIDE))
+        return _thumbnails(small, overlay, None if compared is None else compared[..., 0])
 
 
 def _csv_row(record: Mapping[str, Any]) -> dict[str, object]:
