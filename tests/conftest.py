@@ -1,10 +1,13 @@
-"""What several tests share: small trained detectors, made once, and the real images where they are at hand."""
+"""What several tests share: small trained detectors, made once, the real images where they are at hand, a browser."""
 
-from dataclasses import asdict
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from blemish.datasets import read_good
 from blemish.detection.detector import Detector
@@ -72,3 +75,62 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the real images in {folder.name}/ beside the project")
     return folder
+
+
+_QUIET = (  # a browser that asks nobody for anything by itself; without a sandbox, for root may not have one
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+_OF_THIS_MACHINE = ("file:", "data:", "blob:", "about:", "http://127.0.0.1:", "ws://127.0.0.1:")
+
+
+@dataclass
+class Tab:
+    """A tab of the browser, and what went on in it."""
+
+    page: Page
+    requested: list[str] = field(default_factory=list)  # addresses, but for pictures that the page itself holds
+    complaints: list[str] = field(default_factory=list)  # errors of scripts, of the console, and dialogs
+
+    @property
+    def outside(self) -> list[str]:
+        """Addresses beyond this machine that were asked for; none of them was let through."""
+        return [address for address in self.requested if not address.startswith(_OF_THIS_MACHINE)]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window and with a new profile.
+
+    It lives for one module: while Playwright runs, no other event loop may begin in this thread.
+    """
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs a browser: apt-get install chromium (scripts/setup does it where it may)")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=_QUIET)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def tab(browser: Browser) -> Iterator[Tab]:
+    """An empty tab from which nothing leaves this machine; every request is noted, and so is every complaint."""
+    with browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB") as context:
+        opened = Tab(context.new_page())
+
+        def note(route: Route) -> None:
+            opened.requested.append(route.request.url)
+            if route.request.url.startswith(_OF_THIS_MACHINE):
+                route.continue_()
+            else:
+                route.abort()
+
+        context.route("**/*", note)
+        opened.page.on("pageerror", lambda error: opened.complaints.append(str(error)))
+        opened.page.on(
+            "console",
+            lambda message: opened.complaints.append(message.text) if message.type in ("error", "warning") else None,
+        )
+        opened.page.on("dialog", lambda dialog: (opened.complaints.append(dialog.message), dialog.dismiss()))
+        yield opened

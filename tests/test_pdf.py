@@ -2,6 +2,7 @@
 
 import io
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
@@ -76,7 +77,7 @@ def test_a_text_is_broken_between_words_and_nothing_of_it_is_lost() -> None:
     lines = wrapped(text, 9, 200)
     assert all(text_width(line, 9) <= 200 for line in lines)
     assert " ".join(lines) == text.strip()
-    assert all(text_width(f"{a} {b.split()[0]}", 9) > 200 for a, b in zip(lines, lines[1:], strict=False))
+    assert all(text_width(f"{a} {b.split()[0]}", 9) > 200 for a, b in pairwise(lines))
 
 
 def test_a_word_that_is_too_wide_is_cut() -> None:

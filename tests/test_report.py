@@ -637,7 +637,8 @@ def test_thresholds_of_zero_and_below_have_a_page_and_a_summary() -> None:
 def with_statistics(batch: Batch, n: int) -> Batch:
     values = np.linspace(0.1, 0.3, n).tolist()
     names = ("brightness", "contrast", "sharpness", "distance")
-    return replace(batch, statistics=dict.fromkeys(names, values), good_statistics=dict.fromkeys(names, [0.1, 0.3]))
+    good = {name: [0.1, 0.3] for name in names}
+    return replace(batch, statistics=dict.fromkeys(names, values), good_statistics=good)
 
 
 @pytest.mark.parametrize("n", [1, 10, 400])
