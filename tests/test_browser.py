@@ -7,13 +7,13 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
-from conftest import Tab
 from playwright.sync_api import Browser, expect
-from test_report import NASTY_NAMES, THRESHOLD, make_inspection
 
 from blemish.detection.decision import decide
 from blemish.report.writer import ResultWriter, draw
 from blemish.results import Verdict
+from conftest import Tab
+from test_report import NASTY_NAMES, THRESHOLD, make_inspection
 
 N = 250
 LIMITS = replace(THRESHOLD, unsure=replace(THRESHOLD, value=1.5, alpha=0.1, promised_alpha=0.1))
@@ -29,10 +29,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("batch")
     usual = {"brightness": [0.4, 0.5, 0.6]}
     with ResultWriter(folder, model_name="plate", threshold=LIMITS, good_statistics=usual) as writer:
+        writer.statistics = {"brightness": [0.5 + 0.001 * index for index in range(N)]}
         for index, (name, score, verdict) in enumerate(zip(NAMES, SCORES, VERDICTS, strict=True)):
             found = replace(make_inspection(f"shift_{index % 2}/{name}", score), verdict=verdict)
-            statistics = {"brightness": 0.5 + 0.001 * index}
-            writer.add({**found.to_dict(), "statistics": statistics}, draw(found))
+            writer.add(found.to_dict(), draw(found))
         writer.add({"path": "torn.png", "verdict": "error", "reason": "The file is empty."}, None)
     return folder / "report.html"
 

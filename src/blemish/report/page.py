@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
+from numpy.typing import NDArray
 
 from blemish.detection.decision import promise
 from blemish.report.charts import CHARTED, ControlChart, Histogram, control_chart, histogram, score_chart

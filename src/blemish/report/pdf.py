@@ -1,7 +1,7 @@
 """One page of PDF from text, rectangles, lines and JPEGs: as much of the format as a printed summary needs.
 
-Text is text, in the fonts that every reader has, so it is sharp, can be searched, and takes no bytes for fonts; JPEGs go
-in as they are. These fonts know the letters of western Europe: others are spelled out, as in ``\\u90e8``.
+Text is text, in the fonts that every reader has, so it is sharp, can be searched, and takes no bytes for fonts; JPEGs
+go in as they are. These fonts know the letters of western Europe: others are spelled out, as in ``\\u90e8``.
 
 Source: ISO 32000-1 (PDF 1.7), sections 7.5 (file structure), 8.5 (paths), 8.9 (images), 9.4 (text); widths of letters
 from Adobe's font metrics of Helvetica.

@@ -162,7 +162,7 @@ def _pictures(page: Page, pictures: Thumbnails, x: float, y: float) -> None:
 
 
 def _jpeg(data: bytes) -> Jpeg:
-    shape = np.shape(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
+    shape = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)).shape
     return Jpeg(data, height=shape[0], width=shape[1], is_grey=len(shape) == 2)
 
 

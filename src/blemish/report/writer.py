@@ -1,4 +1,4 @@
-"""Writes what `inspect` leaves behind: ``results.csv``, ``results.jsonl``, ``overlays/``, ``report.html``, ``report.pdf``.
+"""Writes what `inspect` leaves behind: ``results.csv``, ``results.jsonl``, ``overlays/``, ``report.html`` and ``.pdf``.
 
 Rows and overlays are written image by image, so a run that is killed keeps what it had, and the same run goes on there;
 the page and its summary come last. In between there stay in memory what the page will show, which is bounded, and of
