@@ -142,7 +142,7 @@ def _part(page: Page, batch: Batch, row: Row, x: float, y: float) -> None:
         score += f" = {row.score / limit:.2f} × threshold"
     if (pictures := batch.thumbnails.get(row.overlay)) is not None:
         _pictures(page, pictures, x, y)
-    page.text(x, y + _PICTURE + 12, fitted(row.name, _BODY, _CELL_WIDTH, bold=True), _BODY, _INK, bold=True)
+    page.text(x, y + _PICTURE + 12, fitted(row.path or row.name, _BODY, _CELL_WIDTH, bold=True), _BODY, _INK, bold=True)
     page.text(x, y + _PICTURE + 22, fitted(score, _SMALL, _CELL_WIDTH), _SMALL, _TEXTS[row.verdict])
     about = f"{row.place}. {row.rank}" if row.place else row.rank
     page.text(x, y + _PICTURE + 32, fitted(about, _SMALL, _CELL_WIDTH), _SMALL, _MUTED)
