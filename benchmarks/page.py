@@ -3,7 +3,7 @@
     python benchmarks/page.py [--images 10000] [--side 256] [--repeats 3] [--json FILE]
 
 Draws 50 images, inspects them over and over until there are as many as asked for, and opens the report in Chromium
-without a window, which must be installed (`scripts/setup`). The limit is halved, so that all images are stopped and as
+without a window, which must be installed (`scripts/setup`). The limit is halved, so that most images are stopped and as
 many pictures as the page ever shows are in it. Times are medians, from the call to the moment the page has changed.
 """
 

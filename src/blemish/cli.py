@@ -440,7 +440,7 @@ def inspect(
     ] = _Runtime.ONNXRUNTIME,
     as_json: AsJson = False,
 ) -> None:
-    """Inspect images: a verdict for each, and with -o tables, overlays and an HTML report.
+    """Inspect images: a verdict for each, and with -o tables, overlays, an HTML report and a PDF.
 
     Exit code: 0 all good, 1 something defective or unsure, 2 an error (an image that could not be read is one; the
     rest is done).
