@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "reproduction": _FOUNDATION | {"detection", "learning", "evaluation", "report"},
     "demo": _FOUNDATION | {"detection", "learning", "evaluation", "report", "drawing"},
     "contact_sheet": _FOUNDATION | {"learning"},
-    "cli": _FOUNDATION | {"detection", "learning", "evaluation", "report", "reproduction", "demo", "contact_sheet", ""},
+    "station": _FOUNDATION | {"detection", "learning", "evaluation", "report", "demo", ""},
+    "cli": _FOUNDATION | {"detection", "learning", "evaluation", "report", "reproduction", "demo", "contact_sheet", "station", ""},
     "": _FOUNDATION | {"detection", "learning", "evaluation"},
     "__main__": {"cli"},
 }

@@ -7,6 +7,11 @@ BlemishError
 ├── ModelFileError     a .blemish file is damaged, foreign, or from a newer version
 ├── TrainingError      learning failed, or a checkpoint belongs to another run
 ├── OutputError        a result cannot be written (read-only or full disk)
+│   └── StorageError   the station cannot keep what it was given, so it was not answered
+├── StationError       the station's folder is in use, damaged, or from a newer version
+├── NotFoundError      the station has no part, version, inspection or user of this name
+├── ConflictError      the station holds something that speaks against it, such as a part of the same name
+├── AccessError        a name, password or token is wrong, too old, or not enough
 └── MissingExtraError  a part of Blemish is not installed
 """
 
@@ -39,6 +44,31 @@ class TrainingError(BlemishError):
 
 class OutputError(BlemishError):
     """A result cannot be written; what was there before is still there."""
+
+
+class StorageError(OutputError):
+    """The station's disk or database refuses; nothing of what was asked is kept, all that was answered still is."""
+
+
+class StationError(BlemishError):
+    """The station cannot be opened: another server has it, it is damaged, foreign, or from a newer version."""
+
+
+class NotFoundError(BlemishError):
+    """The station has nothing of this name or number; the message says what it looked for."""
+
+
+class ConflictError(BlemishError):
+    """What was asked does not fit what the station holds; nothing was changed."""
+
+
+class AccessError(BlemishError):
+    """A person or token is not let in; the message never says which half of name and password was wrong."""
+
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+        """Keep how many seconds to wait before the next attempt is looked at; 0: it may come at once."""
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class MissingExtraError(BlemishError, ImportError):
