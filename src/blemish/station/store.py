@@ -133,6 +133,8 @@ CREATE INDEX inspections_of_part ON inspections (part, sequence);
 CREATE INDEX inspections_at ON inspections (at);
 CREATE INDEX inspections_of_lot ON inspections (lot_id) WHERE lot_id != '';
 CREATE INDEX inspections_of_part_id ON inspections (part_id) WHERE part_id != '';
+CREATE INDEX inspections_with_files ON inspections (sequence)
+    WHERE image_file IS NOT NULL OR picture_file IS NOT NULL;
 CREATE INDEX inspections_stopped ON inspections (verdict, sequence) WHERE verdict != 'good';
 CREATE UNIQUE INDEX inspections_with_image ON inspections (image_file) WHERE image_file IS NOT NULL;
 CREATE UNIQUE INDEX inspections_with_picture ON inspections (picture_file) WHERE picture_file IS NOT NULL;
@@ -171,6 +173,7 @@ CREATE TABLE outbox (
     error TEXT NOT NULL DEFAULT '',
     delivered TEXT
 );
+CREATE INDEX outbox_delivered ON outbox (delivered) WHERE delivered IS NOT NULL;
 CREATE INDEX outbox_waiting ON outbox (sink, id) WHERE delivered IS NULL;
 CREATE TABLE settings (
     name TEXT PRIMARY KEY,
@@ -635,7 +638,7 @@ class Store:
             with self._written({file: data}), self.transaction() as connection:
                 row = connection.execute(query, (part, digest)).fetchone()
                 if row is not None:  # another thread brought the same meanwhile
-                    raise _KnownAlready(_good(row))
+                    raise _KnownError(_good(row))
                 connection.execute(
                     "INSERT INTO good_images (id, part, name, file, sha256, bytes, created, who) "
                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -643,8 +646,9 @@ class Store:
                 )
                 self.note(who, "good.add", part, image=key, name=name[:200], sha256=digest)
                 return _good(connection.execute(query, (part, digest)).fetchone())
-        except _KnownAlready as known:
-            return known.record
+        except _KnownError as known:
+            record: GoodImage = known.record
+            return record
 
     def good_images(self, part: str, *, used_only: bool = False) -> list[GoodImage]:
         """Return the good images of a part, oldest first."""
@@ -778,10 +782,9 @@ class Store:
 
     def activations(self, part: str) -> list[Activation]:
         """Return which version inspected from when on, newest first."""
-        query = "SELECT sequence, part, version, at, who, why, back FROM activations WHERE part = ?"
+        query = f"SELECT {_ACTIVATION} FROM activations WHERE part = ? ORDER BY sequence DESC"
         with self.read() as connection:
-            rows = connection.execute(f"{query} ORDER BY sequence DESC", (part,)).fetchall()
-        return [Activation(*row[:3], as_time(row[3]), *row[4:6], bool(row[6])) for row in rows]
+            return [_activation(row) for row in connection.execute(query, (part,))]
 
     def _activate(
         self, connection: sqlite3.Connection, part: str, version: int, who: str, why: str, *, back: bool
@@ -851,15 +854,16 @@ class Store:
             with self._written(files), self.transaction() as connection:
                 earlier = None if new.request_id is None else _of_request(connection, new.request_id)
                 if earlier is not None:
-                    raise _KnownAlready(earlier)
+                    raise _KnownError(earlier)
                 _model_of(connection, new.part, new.version)
                 connection.execute(f"INSERT INTO inspections ({columns}) VALUES ({marks})", values)
                 stored = _inspection_of(connection, key)
                 for sink in sinks:
                     self._post(connection, sink, stored, payload)
                 return stored
-        except _KnownAlready as known:
-            return known.record
+        except _KnownError as known:
+            record: StoredInspection = known.record
+            return record
 
     def inspection_of_request(self, request_id: str) -> StoredInspection | None:
         """Return what was stored for a client's request, None where there is nothing."""
@@ -877,7 +881,7 @@ class Store:
 
     def inspections(
         self,
-        wanted: Filter = Filter(),  # noqa: B008 - frozen
+        wanted: Filter = Filter(),
         *,
         before: int | None = None,
         after: int | None = None,
@@ -901,7 +905,7 @@ class Store:
         with self.read() as connection:
             return [_inspection(row) for row in connection.execute(query, (*values, limit))]
 
-    def count(self, wanted: Filter = Filter()) -> dict[Verdict, int]:  # noqa: B008 - frozen
+    def count(self, wanted: Filter = Filter()) -> dict[Verdict, int]:
         """Return how many inspections have each verdict that counts."""
         condition, values = wanted.conditions()
         final = "COALESCE(decided, verdict)"
@@ -1030,14 +1034,9 @@ class Store:
 
     def waiting(self, sink: str, *, limit: int = 1) -> list[Delivery]:
         """Return what a sink has still to get, oldest first: deliver in this order, the next only after the first."""
-        query = "SELECT id, sink, sequence, payload, created, attempts, next_try, error FROM outbox"
+        query = f"SELECT {_DELIVERY} FROM outbox WHERE sink = ? AND delivered IS NULL ORDER BY id LIMIT ?"
         with self.read() as connection:
-            rows = connection.execute(
-                f"{query} WHERE sink = ? AND delivered IS NULL ORDER BY id LIMIT ?", (sink, limit)
-            ).fetchall()
-        return [
-            Delivery(*row[:3], json.loads(row[3]), as_time(row[4]), row[5], as_time(row[6]), row[7]) for row in rows
-        ]
+            return [_delivery(row) for row in connection.execute(query, (sink, limit))]
 
     def n_waiting(self, sink: str | None = None) -> int:
         """Return how many results wait, for one sink or all."""
@@ -1084,18 +1083,26 @@ class Store:
         looking through all others.
         """
         self._require_room(sum(map(len, files.values())))
+        with self._noted(list(files)):
+            try:
+                with _told(self.folder):
+                    for file, data in files.items():
+                        _write_durably(self.path(file), data)
+                    for folder in {self.path(file).parent for file in files}:
+                        sync_folder(folder)
+                yield
+            except BaseException:
+                self._put_away(list(files))
+                raise
+
+    @contextmanager
+    def _noted(self, files: Sequence[str]) -> Iterator[None]:
+        """Keep a note of files that come or go, as long as the block lasts; one that is left is settled at start-up."""
         note = self.folder / "incoming" / f"{_new_id()}.json"
+        with _told(self.folder):
+            note.write_text(json.dumps(files), encoding="utf-8")
         try:
-            with _told(self.folder):
-                note.write_text(json.dumps(list(files)), encoding="utf-8")
-                for file, data in files.items():
-                    _write_durably(self.path(file), data)
-                for folder in {self.path(file).parent for file in files}:
-                    _sync_folder(folder)
             yield
-        except BaseException:
-            self._put_away(list(files))
-            raise
         finally:
             with contextlib.suppress(OSError):
                 note.unlink(missing_ok=True)
@@ -1104,10 +1111,11 @@ class Store:
         """Delete files that were not answered for: those that no row names."""
         for file in files:
             with contextlib.suppress(OSError, BlemishError):
-                if not self._is_named(file):
+                if not self.is_named(file):
                     self.path(file).unlink(missing_ok=True)
 
-    def _is_named(self, file: str) -> bool:
+    def is_named(self, file: str) -> bool:
+        """Say whether a row names a file."""
         with self.read() as connection:
             return connection.execute("SELECT 1 FROM files WHERE path = ?", (file,)).fetchone() is not None
 
@@ -1121,12 +1129,22 @@ class Store:
                 self.folder, f"{free // 2**20} MB are free, and {self._reserve_bytes // 2**20} MB must stay so"
             )
 
+    def remove_files(self, files: Sequence[str]) -> None:
+        """Delete images and pictures; their rows stay and say that they are gone. For retention alone."""
+        with self._noted(files):
+            with self.transaction() as connection:
+                values = [(file,) for file in files]
+                for column in ("image_file", "picture_file"):
+                    connection.executemany(f"UPDATE inspections SET {column} = NULL WHERE {column} = ?", values)
+            for file in files:
+                with _told(self.folder):
+                    self.path(file).unlink(missing_ok=True)
+
     def set_aside(self, files: Sequence[str]) -> None:
         """Move files that belong to no row below ``unclaimed``, where retention removes them with the images."""
         with _told(self.folder):
             for file in files:
                 found = self.path(file)
-                _draft_of(found).unlink(missing_ok=True)
                 if found.is_file():
                     target = self.folder / "unclaimed" / PurePosixPath(file)
                     target.parent.mkdir(parents=True, exist_ok=True)
@@ -1154,7 +1172,7 @@ class Store:
         """Set aside what a killed server left half done, and note where the clock stands wrong."""
         with _told(self.folder):
             for note in sorted((self.folder / "incoming").iterdir()):
-                self.set_aside([file for file in _files_of(note) if not self._is_named(file)])
+                self.set_aside([file for file in _files_of(note) if not self.is_named(file)])
                 note.unlink()
         with self.read() as connection:
             newest = connection.execute("SELECT MAX(at) FROM inspections").fetchone()[0]
@@ -1172,7 +1190,7 @@ class Store:
             self._lock = None
 
 
-class _KnownAlready(Exception):
+class _KnownError(Exception):
     """Leaves a transaction, and takes its files away, when what was to be added is there."""
 
     def __init__(self, record: Any) -> None:
@@ -1211,7 +1229,7 @@ def check_database(connection: sqlite3.Connection) -> str:
     try:
         found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(3)")]
     except sqlite3.DatabaseError as error:
-        if not _is_damage(error):
+        if not is_damage(error):
             raise
         return str(error)
     return "" if found == ["ok"] else "; ".join(found)
@@ -1229,7 +1247,7 @@ def _open_database(folder: Path, *, may_make: bool) -> sqlite3.Connection:
             connection = connect(database)
             damage = check_database(connection)
         except sqlite3.DatabaseError as error:
-            if not _is_damage(error):
+            if not is_damage(error):
                 raise
             damage = str(error)
         if damage:
@@ -1332,7 +1350,8 @@ def _hold(folder: Path) -> sqlite3.Connection:
     return connection
 
 
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
+def is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Say whether SQLite found the file itself damaged."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
 
 
@@ -1372,29 +1391,21 @@ def _no_storage(folder: Path, reason: str) -> StorageError:
 
 
 def _write_durably(path: Path, data: bytes) -> None:
-    """Write a file so that it is on the disk whole; its folder must be synced afterwards."""
+    """Write a file so that it is on the disk whole; its folder must be synced afterwards.
+
+    It needs no other name first: nobody knows of it before its row is committed, and a part of it is set aside.
+    """
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
         for folder in list(path.parents)[1:4]:  # those that may be new: year, month, and what holds them
-            _sync_folder(folder)
-    draft = _draft_of(path)
-    try:
-        with draft.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise
+            sync_folder(folder)
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def _draft_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}.tmp")
-
-
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Put the names in a folder on the disk, where the system can."""
     if os.name == "nt":
         return  # Windows opens no folder; NTFS keeps names in its journal
@@ -1415,11 +1426,11 @@ def _files_of(note: Path) -> list[str]:
     except ValueError:
         return []
     is_ours = isinstance(files, list) and all(isinstance(file, str) for file in files)
-    return [file for file in files if _is_below(file)] if is_ours else []
+    return [file for file in files if is_file_of_a_station(file)] if is_ours else []
 
 
-def _is_below(file: str) -> bool:
-    """Say whether a name, with slashes, stays inside the folder and its known parts."""
+def is_file_of_a_station(file: str) -> bool:
+    """Say whether a name, with slashes, is one that a row may have: below the folder, in one of its known parts."""
     parts = PurePosixPath(file).parts
     return len(parts) > 1 and parts[0] in ("parts", "images", "pictures") and ".." not in parts and "\\" not in file
 
@@ -1452,6 +1463,8 @@ def _json(value: Any) -> str:
 _PART: Final = "name, created, active, archived"
 _GOOD: Final = "id, part, name, file, sha256, bytes, created, who, used"
 _MODEL: Final = "part, version, file, sha256, bytes, created, who, why, origin, parent, summary"
+_ACTIVATION: Final = "sequence, part, version, at, who, why, back"
+_DELIVERY: Final = "id, sink, sequence, payload, created, attempts, next_try, error"
 _DECISION: Final = "sequence, inspection, at, who, found, verdict, comment"
 _JOB: Final = "id, part, kind, state, options, progress, message, version, who, created, started, ended"
 _INSPECTION: Final = (
@@ -1491,29 +1504,52 @@ def _job_of(connection: sqlite3.Connection, key: int | None) -> Job:
 
 
 def _part(row: Sequence[Any]) -> Part:
-    return Part(row[0], as_time(row[1]), row[2], bool(row[3]))
+    return Part(**_named(_PART, row))
 
 
 def _good(row: Sequence[Any]) -> GoodImage:
-    return GoodImage(*row[:6], as_time(row[6]), row[7], bool(row[8]))
+    return GoodImage(**_named(_GOOD, row))
 
 
 def _model(row: Sequence[Any]) -> ModelVersion:
-    return ModelVersion(*row[:5], as_time(row[5]), *row[6:10], json.loads(row[10]))
+    return ModelVersion(**_named(_MODEL, row))
+
+
+def _activation(row: Sequence[Any]) -> Activation:
+    return Activation(**_named(_ACTIVATION, row))
 
 
 def _inspection(row: Sequence[Any]) -> StoredInspection:
-    decided = None if row[11] is None else Verdict(row[11])
-    return StoredInspection(
-        *row[:6], as_time(row[6]), *row[7:10], Verdict(row[10]), decided, *row[12:15], json.loads(row[15]), *row[16:]
-    )
+    return StoredInspection(**_named(_INSPECTION, row))
 
 
 def _decision(row: Sequence[Any]) -> Decision:
-    verdict = None if row[5] is None else Verdict(row[5])
-    return Decision(row[0], row[1], as_time(row[2]), row[3], Verdict(row[4]), verdict, row[6])
+    return Decision(**_named(_DECISION, row))
 
 
 def _job(row: Sequence[Any]) -> Job:
-    times = [None if text is None else as_time(text) for text in row[10:12]]
-    return Job(*row[:4], json.loads(row[4]), json.loads(row[5]), *row[6:9], as_time(row[9]), *times)
+    return Job(**_named(_JOB, row))
+
+
+def _delivery(row: Sequence[Any]) -> Delivery:
+    return Delivery(**_named(_DELIVERY, row))
+
+
+def _named(columns: str, row: Sequence[Any]) -> dict[str, Any]:
+    """Give the values of a row the names of their columns, which are those of the records, and their types."""
+    return {
+        name: value if value is None else _FROM_ROW.get(name, _as_it_is)(value)
+        for name, value in zip(columns.split(", "), row, strict=True)
+    }
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+_FROM_ROW: Final[dict[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(("at", "created", "started", "ended", "next_try"), as_time),
+    **dict.fromkeys(("archived", "used", "back"), bool),
+    **dict.fromkeys(("verdict", "decided", "found"), Verdict),
+    **dict.fromkeys(("summary", "result", "options", "progress", "payload"), json.loads),
+}

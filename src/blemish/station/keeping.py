@@ -1,0 +1,565 @@
+"""What is kept how long, copies while the station runs, and the way back from a copy.
+
+Retention removes pictures and images first, oldest first, and records last. Decisions of people, the audit log, model
+files and good images are never removed.
+
+A backup is one tar file: the database as it was at one moment, the files that it names, and ``SHA256SUMS`` over all of
+them. Others read it with ``tar`` and ``sha256sum -c``. It holds the hashes of passwords: keep it like the station.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import secrets
+import shutil
+import sqlite3
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, astuple, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path, PurePosixPath
+from typing import IO, Final
+
+from blemish.errors import OutputError, SettingError, StationError
+from blemish.progress import Progress, silent
+from blemish.station import audit
+from blemish.station.clock import as_text, as_time, now
+from blemish.station.store import DATABASE, Store, check_database, connect, is_damage, is_file_of_a_station, sync_folder
+
+SETTING: Final = "retention"  # name under which the store keeps the policy
+_CLOCK: Final = "retention.clock"
+_STEP: Final = timedelta(hours=2)  # by which one run of the retention believes the clock
+_DELIVERED_DAYS: Final = 7  # that a delivered result stays in the outbox, for whoever looks for a fault
+_MOMENT: Final = 0.5  # seconds in which a file that was just written gets its row
+_N_AT_ONCE: Final = 200  # inspections in one transaction, so that those that come in wait for milliseconds
+_SUMS: Final = "SHA256SUMS"
+_CHUNK: Final = 2**20
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long what is kept; None: for ever."""
+
+    image_days: float | None = None  # images and pictures
+    image_bytes: int | None = None  # images and pictures together; the oldest go first
+    record_days: float | None = None  # the rows themselves; not shorter than the images
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense.
+
+        Raises:
+            SettingError: a number is not above 0, or records would go before their images.
+        """
+        for name, value in asdict(self).items():
+            if value is not None and not 0 < value < float("inf"):
+                raise SettingError(f"Retention {name} is {value}; expected a number above 0, or none.")
+        if self.record_days is not None and (self.image_days is None or self.image_days > self.record_days):
+            raise SettingError(
+                f"Records would go after {self.record_days:g} days, before their images. Give image_days, at most as "
+                "many."
+            )
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What a run of the retention removed."""
+
+    images: int
+    pictures: int
+    records: int
+    bytes: int
+
+
+def retention_of(store: Store) -> Retention:
+    """Return the policy that the station keeps; by default everything stays for ever."""
+    return Retention(**store.setting(SETTING, {}))
+
+
+def set_retention(store: Store, policy: Retention, *, who: str) -> None:
+    """Keep a policy; `apply_retention` follows it from then on. Whoever sets it is taken to have a right clock."""
+    with store.transaction() as connection:
+        store.set_setting(SETTING, asdict(policy), who=who)
+        _keep_clock(connection, now())
+
+
+def apply_retention(store: Store, policy: Retention | None = None) -> Removed:
+    """Remove what is older or larger than the policy says; to be called every hour.
+
+    A clock that jumps ahead must not empty the station. So the retention has a clock of its own, which follows the
+    machine's by two hours in a run at most, and goes back with it at once. While the machine's clock is wrong, each
+    hour removes two hours' worth of the oldest images and no more; a station that stood still for a month has caught
+    up after fifteen days.
+
+    Args:
+        store: whose files are removed.
+        policy: by default `retention_of` the store.
+
+    Raises:
+        StorageError: the disk or database refuses; what was removed until then is noted.
+    """
+    policy = retention_of(store) if policy is None else policy
+    at = _advance_clock(store)
+    removed = Removed(0, 0, 0, 0)
+    if policy.image_days is not None:
+        limit = at - timedelta(days=policy.image_days)
+        while batch := _oldest_with_files(store, as_text(limit)):
+            removed = _sum(removed, _remove(store, batch))
+        _remove_unclaimed(store, limit)
+    if policy.image_bytes is not None:
+        excess = _n_bytes(store) - policy.image_bytes
+        while excess > 0 and (batch := _oldest_with_files(store)):
+            gone = _remove(store, _up_to(batch, excess))
+            removed, excess = _sum(removed, gone), excess - gone.bytes
+    if policy.record_days is not None:
+        n_records = _remove_records(store, as_text(at - timedelta(days=policy.record_days)))
+        removed = _sum(removed, Removed(0, 0, n_records, 0))
+    _remove_delivered(store, at - timedelta(days=_DELIVERED_DAYS))
+    if removed != Removed(0, 0, 0, 0):
+        store.note("station", "retention.run", "", **asdict(removed), clock=as_text(at))
+    return removed
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `check` found."""
+
+    database: str  # what is wrong with it; empty: nothing
+    audit: audit.Verified
+    n_files: int  # that rows name
+    missing: tuple[str, ...]  # named, but not there
+    changed: tuple[str, ...]  # there, but not with the bytes that were stored
+    unnamed: tuple[str, ...]  # there, but named by no row
+
+    @property
+    def is_whole(self) -> bool:
+        """Say whether nothing is missing or changed; a file without a row harms nothing."""
+        return not (self.database or self.audit.faults or self.missing or self.changed)
+
+
+def check(
+    store: Store, expected: audit.Head | None = None, *, contents: bool = True, progress: Progress = silent
+) -> Checked:
+    """Look at everything: database, audit log, every file that a row names; while the station runs, too.
+
+    Args:
+        store: to look at; nothing is changed.
+        expected: a head of the audit log that was noted in another place.
+        contents: read every file and compare its SHA-256, which takes as long as reading the disk.
+        progress: told how many files are done.
+    """
+    with store.read() as connection:
+        damage = check_database(connection)
+        verified = audit.verify_chain(connection, expected)
+        n_files = int(connection.execute("SELECT COUNT(*) FROM files").fetchone()[0])
+    missing, changed = [], []
+    for done, (file, n_bytes, digest) in enumerate(_named_files(store)):
+        try:
+            is_same = store.path(file).stat().st_size == n_bytes
+            if is_same and contents and digest:
+                is_same = _digest(store.path(file)) == digest
+        except OSError:
+            if store.is_named(file):  # else retention has removed it meanwhile
+                missing.append(file)
+        else:
+            if not is_same:
+                changed.append(file)
+        progress("checking", min(done + 1, n_files), n_files)
+    unnamed = tuple(file for file in _files_below(store.folder) if not _belongs(store, file))
+    return Checked(damage, verified, n_files, tuple(missing), tuple(changed), unnamed)
+
+
+# ------------------------------------------------------------------------------------------------------------- backup
+
+
+@dataclass(frozen=True)
+class Backup:
+    """What `back_up` wrote."""
+
+    path: Path
+    bytes: int
+    n_files: int
+    head: audit.Head  # of the audit log in it
+    missing: tuple[str, ...]  # files that were not there (any more): retention removed them meanwhile
+
+
+def back_up(store: Store, target: Path | str, *, images: bool = True, who: str, progress: Progress = silent) -> Backup:
+    """Write everything into one tar file while the station runs; the file appears whole or not at all.
+
+    Args:
+        store: to copy.
+        target: the tar file; it must not exist.
+        images: with the inspected images and their pictures. Without, the copy has every record, model, good image and
+            user, and its records say that the images were removed.
+        who: makes the copy.
+        progress: told how many files are done.
+
+    Raises:
+        OutputError: the file exists or cannot be written.
+        StationError: the database is damaged, so that it cannot be copied.
+    """
+    target = Path(os.path.realpath(target))
+    if target.exists():
+        raise OutputError(f"{target} exists already. Choose another name; a backup is never overwritten.")
+    draft = target.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".blemish-") as folder:
+            snapshot = Path(folder) / DATABASE
+            _copy_database(store, snapshot)
+            try:
+                written = _write_tar(store, snapshot, draft, images=images, progress=progress)
+                draft.replace(target)
+            finally:
+                draft.unlink(missing_ok=True)
+            sync_folder(target.parent)
+    except OSError as error:
+        raise OutputError(
+            f"{target} cannot be written ({error.strerror or error}). Choose another place or free space."
+        ) from error
+    store.note(who, "backup.make", "", name=target.name, images=images, head=str(written[1]))
+    return Backup(target, target.stat().st_size, written[0], written[1], written[2])
+
+
+def restore(backup: Path | str, folder: Path | str, *, who: str, progress: Progress = silent) -> audit.Verified:
+    """Make a station from a backup, and check every byte of it before it gets its name.
+
+    Everybody is logged out; users and tokens are as they were. Results that had not been delivered are delivered.
+
+    Args:
+        backup: file that `back_up` wrote.
+        folder: that the station shall have; it must not exist, or be empty.
+        who: restores it; the audit log says so.
+        progress: told how many files are done.
+
+    Returns:
+        What the audit log in it looks like.
+
+    Raises:
+        StationError: the backup is truncated, damaged, changed or none; nothing is left behind.
+        OutputError: the folder is not empty or cannot be written.
+    """
+    folder, backup = Path(folder).absolute(), Path(backup)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder} is not empty. Choose a new folder; a station is never overwritten.")
+    draft = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.restoring")
+    try:
+        draft.mkdir(parents=True, mode=0o700)
+        try:
+            _unpack(backup, draft, progress)
+            verified = _check_restored(draft, backup)
+            with Store(draft) as store, store.transaction() as connection:
+                connection.execute("DELETE FROM sessions")
+                store.note(who, "station.restore", "", backup=backup.name, head=str(verified.head))
+            if folder.exists():
+                folder.rmdir()
+            draft.replace(folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        sync_folder(folder.parent)
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot be written ({error.strerror or error}). Choose another place or free space."
+        ) from error
+    return verified
+
+
+def _copy_database(store: Store, snapshot: Path) -> None:
+    """Copy the database as it is at one moment; writers are not held up, for the copy reads an older state."""
+    try:
+        with (
+            closing(sqlite3.connect(snapshot, isolation_level=None)) as copy,
+            closing(connect(store.folder / DATABASE, read_only=True)) as original,
+        ):
+            original.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a journal beside it
+            damage = check_database(copy)
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise OSError(str(error)) from error
+        damage = str(error)
+    if damage:
+        raise StationError(
+            f"The database in {store.folder} is damaged ({damage}), so that a copy of it would be worth nothing. "
+            "Restore an earlier backup."
+        )
+
+
+def _write_tar(
+    store: Store, snapshot: Path, draft: Path, *, images: bool, progress: Progress
+) -> tuple[int, audit.Head, tuple[str, ...]]:
+    """Write files, then the database, which says which of them are in, then the sums."""
+    sums: list[str] = []
+    missing: list[str] = []
+    with closing(sqlite3.connect(snapshot, isolation_level=None)) as copy:
+        kinds = "" if images else "WHERE kind IN ('good', 'model')"
+        n_files = int(copy.execute(f"SELECT COUNT(*) FROM files {kinds}").fetchone()[0])
+        files = copy.execute(f"SELECT path FROM files {kinds}")
+        with open(draft, "xb", opener=_private) as target, tarfile.open(fileobj=target, mode="w") as archive:
+            for done, (file,) in enumerate(files):
+                try:
+                    source = store.path(file).open("rb")
+                except FileNotFoundError:
+                    missing.append(file)
+                    continue
+                with source:
+                    sums.append(f"{_add(archive, file, source)}  {file}\n")
+                progress("copying", done + 1, n_files)
+            _forget(copy, missing, images=images)
+            head = audit.head(copy)
+            copy.close()
+            with snapshot.open("rb") as source:
+                sums.append(f"{_add(archive, DATABASE, source)}  {DATABASE}\n")
+            _add(archive, _SUMS, io.BytesIO("".join(sums).encode()))
+            archive.close()
+            target.flush()
+            os.fsync(target.fileno())
+    return n_files - len(missing), head, tuple(missing)
+
+
+def _forget(copy: sqlite3.Connection, missing: list[str], *, images: bool) -> None:
+    """Let the rows of the copy name no file that is not in it."""
+    copy.execute("BEGIN")
+    for column in ("image_file", "picture_file"):
+        if images:
+            query = f"UPDATE inspections SET {column} = NULL WHERE {column} = ?"
+            copy.executemany(query, [(file,) for file in missing])
+        else:
+            copy.execute(f"UPDATE inspections SET {column} = NULL")
+    copy.execute("COMMIT")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+class _Hashing(io.RawIOBase):
+    """Hashes what is read through it."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._source, self.sum = source, hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._source.read(size)
+        self.sum.update(data)
+        return data
+
+
+def _add(archive: tarfile.TarFile, name: str, source: IO[bytes]) -> str:
+    entry = tarfile.TarInfo(name)
+    entry.size = source.seek(0, os.SEEK_END)
+    source.seek(0)
+    entry.mtime, entry.mode = int(time.time()), 0o600
+    reader = _Hashing(source)
+    archive.addfile(entry, reader)
+    return reader.sum.hexdigest()
+
+
+def _unpack(backup: Path, draft: Path, progress: Progress) -> None:
+    """Take out what the sums name, and nothing else."""
+    found: dict[str, str] = {}
+    sums: dict[str, str] | None = None
+    try:
+        n_bytes = backup.stat().st_size
+        with tarfile.open(backup, "r:") as archive:
+            for entry in archive:
+                source = archive.extractfile(entry) if entry.isreg() else None
+                if source is None or not (entry.name in (DATABASE, _SUMS) or is_file_of_a_station(entry.name)):
+                    raise _no_backup(backup, f"it holds {entry.name!r}, which no station has")
+                if entry.name == _SUMS:
+                    sums = _parsed(source.read().decode())
+                    continue
+                if entry.name in found:
+                    raise _no_backup(backup, f"it holds {entry.name!r} twice")
+                found[entry.name] = _take_out(source, draft / PurePosixPath(entry.name))
+                progress("restoring", min(entry.offset_data + entry.size, n_bytes), n_bytes)
+    except FileNotFoundError:
+        raise StationError(f"There is no backup {backup}.") from None
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise _no_backup(backup, str(error)) from error
+    if sums is None:
+        raise _no_backup(backup, f"it is cut off before its {_SUMS}")
+    if sums != found:
+        names = sorted(name for name in sums.keys() | found.keys() if sums.get(name) != found.get(name))
+        raise _no_backup(backup, f"{len(names)} files are missing or were changed, {names[0]} among them")
+    if DATABASE not in found:
+        raise _no_backup(backup, f"it lacks {DATABASE}")
+
+
+def _take_out(source: IO[bytes], target: Path) -> str:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with target.open("xb") as file:
+        while chunk := source.read(_CHUNK):
+            digest.update(chunk)
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _parsed(text: str) -> dict[str, str]:
+    return {name: digest for digest, _, name in (line.partition("  ") for line in text.splitlines())}
+
+
+def _check_restored(draft: Path, backup: Path) -> audit.Verified:
+    """Refuse a database that is damaged or names files that are not there."""
+    try:
+        with closing(connect(draft / DATABASE)) as connection:
+            damage = check_database(connection)
+            if damage:
+                raise _no_backup(backup, f"its database is damaged: {damage}")
+            for (file,) in connection.execute("SELECT path FROM files"):
+                if not (is_file_of_a_station(file) and (draft / PurePosixPath(file)).is_file()):
+                    raise _no_backup(backup, f"its database names {file}, which is not in it")
+            return audit.verify_chain(connection)
+    except sqlite3.Error as error:
+        raise _no_backup(backup, f"its database is damaged: {error}") from error
+
+
+def _no_backup(backup: Path, reason: str) -> StationError:
+    return StationError(f"{backup} is not a usable backup: {reason}. Take another copy; nothing was restored.")
+
+
+# ----------------------------------------------------------------------------------------------------------- retention
+
+
+def _advance_clock(store: Store) -> datetime:
+    """Return the time that the retention believes in, and keep it."""
+    wall = now()
+    with store.transaction() as connection:
+        row = connection.execute("SELECT value FROM settings WHERE name = ?", (_CLOCK,)).fetchone()
+        believed = wall if row is None else min(wall, as_time(json.loads(row[0])) + _STEP)
+        _keep_clock(connection, believed)
+    return believed
+
+
+def _keep_clock(connection: sqlite3.Connection, at: datetime) -> None:
+    query = "INSERT OR REPLACE INTO settings (name, value) VALUES (?, ?)"
+    connection.execute(query, (_CLOCK, json.dumps(as_text(at))))
+
+
+def _oldest_with_files(store: Store, before: str | None = None) -> list[tuple[list[str], int]]:
+    """Return the files of the oldest inspections that have some, with their bytes."""
+    condition, values = ("", ()) if before is None else (" AND at < ?", (before,))
+    query = (
+        "SELECT image_file, image_bytes, picture_file, picture_bytes FROM inspections "
+        f"WHERE (image_file IS NOT NULL OR picture_file IS NOT NULL){condition} ORDER BY sequence LIMIT {_N_AT_ONCE}"
+    )
+    with store.read() as connection:
+        rows = connection.execute(query, values).fetchall()
+    pairs = [[(row[0], row[1]), (row[2], row[3])] for row in rows]
+    return [
+        ([file for file, _ in pair if file is not None], sum(size for file, size in pair if file is not None))
+        for pair in pairs
+    ]
+
+
+def _up_to(batch: list[tuple[list[str], int]], n_bytes: int) -> list[tuple[list[str], int]]:
+    """Return as many from the beginning as are needed to free so many bytes."""
+    taken, freed = [], 0
+    for files, size in batch:
+        if freed >= n_bytes:
+            break
+        taken.append((files, size))
+        freed += size
+    return taken
+
+
+def _remove(store: Store, batch: list[tuple[list[str], int]]) -> Removed:
+    files = [file for files, _ in batch for file in files]
+    store.remove_files(files)
+    n_images = sum(file.startswith("images/") for file in files)
+    return Removed(n_images, len(files) - n_images, 0, sum(size for _, size in batch))
+
+
+def _remove_records(store: Store, before: str) -> int:
+    """Delete rows whose files are gone already; what people decided about them stays."""
+    query = (
+        "DELETE FROM inspections WHERE sequence IN (SELECT sequence FROM inspections WHERE at < ? "
+        f"AND image_file IS NULL AND picture_file IS NULL LIMIT {_N_AT_ONCE})"
+    )
+    n_removed, n_last = 0, 1
+    while n_last:
+        with store.transaction() as connection:
+            n_last = connection.execute(query, (before,)).rowcount
+        n_removed += n_last
+    return n_removed
+
+
+def _remove_delivered(store: Store, before: datetime) -> None:
+    with store.transaction() as connection:
+        connection.execute("DELETE FROM outbox WHERE delivered < ?", (as_text(before),))
+
+
+def _remove_unclaimed(store: Store, before: datetime) -> None:
+    for path in (store.folder / "unclaimed").rglob("*"):
+        with contextlib.suppress(OSError):
+            if path.is_file() and path.stat().st_mtime < before.timestamp():
+                path.unlink()
+
+
+def _n_bytes(store: Store) -> int:
+    with store.read() as connection:
+        query = "SELECT COALESCE(SUM(bytes), 0) FROM files WHERE kind IN ('image', 'picture')"
+        return int(connection.execute(query).fetchone()[0])
+
+
+def _sum(one: Removed, other: Removed) -> Removed:
+    return Removed(*(a + b for a, b in zip(astuple(one), astuple(other), strict=True)))
+
+
+# --------------------------------------------------------------------------------------------------------------- files
+
+
+def _named_files(store: Store) -> Iterator[tuple[str, int, str]]:
+    """Yield path, bytes and SHA-256 (empty: not known) of every file that a row names, without a long transaction."""
+    with store.read() as connection:
+        query = "SELECT path, bytes, sha256 FROM files WHERE kind IN ('good', 'model')"
+        page = connection.execute(query).fetchall()
+    yield from page
+    query = (
+        "SELECT sequence, image_file, image_bytes, image_sha256, picture_file, picture_bytes FROM inspections "
+        "WHERE sequence > ? AND (image_file IS NOT NULL OR picture_file IS NOT NULL) ORDER BY sequence LIMIT 1000"
+    )
+    last = 0
+    while True:
+        with store.read() as connection:
+            page = connection.execute(query, (last,)).fetchall()
+        if not page:
+            return
+        for _, image, n_image, digest, picture, n_picture in page:
+            if image is not None:
+                yield image, n_image, digest
+            if picture is not None:
+                yield picture, n_picture, ""
+        last = page[-1][0]
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    """Yield the files that rows should name, as rows name them."""
+    for top in ("parts", "images", "pictures"):
+        for path in (folder / top).rglob("*"):
+            if path.is_file():
+                yield path.relative_to(folder).as_posix()
+
+
+def _belongs(store: Store, file: str) -> bool:
+    """Say whether a row names a file; one that is being stored right now gets a moment."""
+    if store.is_named(file):
+        return True
+    time.sleep(_MOMENT)
+    return store.is_named(file) or not store.path(file).exists()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
