@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "demo": _FOUNDATION | {"detection", "learning", "evaluation", "report", "drawing"},
     "contact_sheet": _FOUNDATION | {"learning"},
     "station": _FOUNDATION | {"detection", "learning", "evaluation", "report", "demo", ""},
-    "cli": _FOUNDATION | {"detection", "learning", "evaluation", "report", "reproduction", "demo", "contact_sheet", "station", ""},
+    "cli": _FOUNDATION
+    | {"detection", "learning", "evaluation", "report", "reproduction", "demo", "contact_sheet", "station", ""},
     "": _FOUNDATION | {"detection", "learning", "evaluation"},
     "__main__": {"cli"},
 }
