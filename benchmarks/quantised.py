@@ -4,6 +4,7 @@
 
 The network is turned into 8-bit integers by static quantisation (unsigned activations, signed weights, per channel),
 with ranges from good images that the model learned from; its last convolution and all after it stay as they are.
+Judged are good images that it did not learn from, synthetic defects on them, and real
 ones where CATEGORY has some. Each graph has a limit of its own, set by the good ones at the model's false-alarm rate.
 """
 

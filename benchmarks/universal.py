@@ -28,11 +28,12 @@ import torch
 
 from accuracy import commit, judged, some_good, summary
 from blemish.datasets import find_categories
+from blemish.detection.model_file import NEAREST
 from blemish.detection.scoring import N_WORST
 from blemish.images import write_bytes
 from blemish.learning.assembly import SMOOTHING, Making, hold_out, provenance
 from blemish.learning.defects import any_defect
-from blemish.learning.fit import NEAREST, enroll_network
+from blemish.learning.fit import enroll_network
 from blemish.learning.graph import DistanceModel
 from blemish.learning.nearest import spoil
 from blemish.learning.network import BoundedNetwork, bounded_network, weights_to_arrays

@@ -30,6 +30,7 @@ from blemish.errors import BlemishError, MissingExtraError, OutputError, Setting
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from blemish.detection.zones import Mask
     from blemish.report.page import Table
 
 _STOPPED = 130  # exit code of what Ctrl-C stopped, as shells have it
@@ -162,10 +163,8 @@ def fit(
     An unfinished run is kept beside the output; the same command goes on with it. Ctrl-C keeps what was learned so
     far, and the exit code is then 130.
     """
-    from blemish.detection.zones import read_zones
-
     _require_writable(output)
-    ignored = None if ignore is None and only is None else read_zones(ignore, only)
+    ignored = _zones(ignore, only)
     checkpoint = output.with_name(output.name + ".checkpoint")
     with _progress() as progress:
         detector = blemish.fit(
@@ -218,10 +217,8 @@ def enroll(
     as_json: AsJson = False,
 ) -> None:
     """Make a .blemish file for a new category in seconds, with a network that is trained already."""
-    from blemish.detection.zones import read_zones
-
     _require_writable(output)
-    ignored = None if ignore is None and only is None else read_zones(ignore, only)
+    ignored = _zones(ignore, only)
     trained = None if network is None else blemish.Detector.load(network)
     with _progress() as progress:
         detector = blemish.enroll(
@@ -407,15 +404,13 @@ def zones(
     The threshold is set anew, for which good images are needed; those that the model has learned from are passed over.
     Zones are told in pixels of one image and scaled to others. An earlier zone is replaced.
     """
-    from blemish.detection.zones import read_zones
-
     if clear == (ignore is not None or only is not None):
         raise SettingError("Expected --ignore, --only or both, or else --clear.")
     if not good:
         raise SettingError("Found no good images. With other zones the threshold must be set anew: name good images.")
     detector = blemish.Detector.load(model)
     _require_writable(output or model)
-    ignored = None if clear else read_zones(ignore, only)
+    ignored = _zones(ignore, only)
     with _progress() as progress:
         detector = detector.with_zones(
             ignored, _good_images(good), alpha=alpha, unsure=unsure, who=by, why=why, progress=progress
@@ -476,7 +471,7 @@ def verify(model: ModelIn, images: Images, as_json: AsJson = False) -> None:
     """
     from blemish.datasets import list_images
     from blemish.detection.model_file import read_model
-    from blemish.detection.verification import TOLERANCE
+    from blemish.detection.runtime import TOLERANCE
     from blemish.detection.verification import verify as compare
 
     paths = [path for source in images for path in list_images(source)]
@@ -704,6 +699,13 @@ def _good_images(sources: list[Path]) -> list[Path]:
         return source.is_file() and source.suffix.lower() != ".csv"
 
     return [path for source in sources for path in ([source] if is_image(source) else read_good(source))]
+
+
+def _zones(ignore: Path | None, only: Path | None) -> Mask | None:
+    """Read which pixels are ignored; None where nothing was said about it."""
+    from blemish.detection.zones import read_zones
+
+    return None if ignore is None and only is None else read_zones(ignore, only)
 
 
 def _require_writable(output: Path) -> None:

@@ -41,7 +41,7 @@ _WHITE = {np.dtype(np.bool_): 1, np.dtype(np.uint8): 255, np.dtype(np.uint16): 6
 # Rec. 601 in thousandths: 8-bit sums stay whole, so grey stored as RGB is exactly that grey.
 _LUMA = np.array([[299, 587, 114]], dtype=np.float32)
 _ROWS = 1024  # of an image that are turned to grey at once
-FLAT = 0.5 / 65535  # half a 16-bit step: smaller differences are rounding, not surface
+_FLAT = 0.5 / 65535  # half a 16-bit step: smaller differences are rounding, not surface
 _OTHER_BYTE_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _GREY_ALPHA_16 = "LA;16B"  # Pillow's name for the samples of such a PNG
 _N_FAILURES_NAMED = 10  # that one error names
@@ -184,10 +184,16 @@ def prepare(image: FloatArray, height: int, width: int) -> FloatArray:
         [[0.0, 0.5], [1.0, 1.0]]
     """
     resized = resize(image, height, width)
-    low, high = resized.min(), resized.max()
-    if high - low < FLAT:
-        return np.zeros_like(resized)
-    return np.asarray((resized - low) / (high - low))
+    black, span = own_range(resized.min(), resized.max())
+    return np.asarray((resized - black) / span)
+
+
+def own_range(low: np.float32, high: np.float32) -> tuple[np.float32, np.float32]:
+    """Return what becomes black in an image that is stretched over its own grey values, and how far white is from it.
+
+    An image of one colour becomes all black: there, white is infinitely far.
+    """
+    return low, high - low if high - low >= _FLAT else np.float32(np.inf)
 
 
 def resize(array: FloatArray, height: int, width: int) -> FloatArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from blemish.detection.engines import DEFAULT
 from blemish.detection.evidence import Patches, find_evidence
 from blemish.detection.former import restored
 from blemish.detection.history import changed, undone
-from blemish.detection.model_file import HELD_OUT, Description, Model, read_model, write_model
+from blemish.detection.model_file import HELD_OUT, NEAREST, Description, Model, read_model, write_model
 from blemish.detection.regions import find_regions
 from blemish.detection.runtime import Distances, Runtime, fastest_engine
 from blemish.detection.scoring import N_WORST, Geometry, map_at
@@ -29,7 +29,6 @@ from blemish.progress import Progress, silent
 from blemish.results import Evidence, Inspection, Threshold, Verdict
 from blemish.strips import GreyImage
 
-_NEAREST = "nearest"  # our method; all others are the paper's
 _USUAL_SIDE = 1024  # pixels, of an image that stands for all when runtimes are measured
 ImageSource = Path | str | NDArray[np.generic]  # a file, or pixels as `images.as_image` takes them
 
@@ -266,13 +265,7 @@ class Detector:
             scores[key] = distances.score
             seen.append(image_statistics(grey, distances.mean_distance))
             progress("setting the threshold", len(scores), len(images))
-        return replace(
-            self.description,
-            threshold=conformal_threshold(list(scores.values()), alpha, unsure),
-            good_scores=scores,
-            good_statistics={name: [each[name] for each in seen] for name in seen[0]},
-            provenance=provenance,
-        )
+        return replace(limited(self.description, scores, seen, alpha, unsure), provenance=provenance)
 
     def _changed(self, description: Description, what: str, who: str, why: str) -> Detector:
         return self.with_description(changed(self.description, description, what, who=who, why=why))
@@ -319,7 +312,7 @@ class Detector:
                     f"The ignored zones leave nothing of an image of {grey.shape[0]} x {grey.shape[1]} pixels; "
                     "expected a larger one, like those the zones were drawn on."
                 )
-        n_worst = N_WORST if about.method == _NEAREST else 1
+        n_worst = N_WORST if about.method == NEAREST else 1
         return measure(self._runtime, prepared, about.preparation, n_worst, counted)
 
     def _evidence(self, prepared: GreyImage, distances: Distances, geometry: Geometry) -> Evidence:
@@ -336,6 +329,29 @@ class Detector:
     @cached_property
     def _patches(self) -> Patches | None:
         return None if self.model.patches is None else Patches.from_bytes(self.model.patches)
+
+
+def limited(
+    about: Description,
+    scores: dict[str, float],
+    statistics: Sequence[Mapping[str, float]],
+    alpha: float,
+    unsure: float | None,
+) -> Description:
+    """Set the limit by scores of good images, and keep these and the images' statistics.
+
+    Args:
+        about: a detector.
+        scores: content hash -> score, of at least one image.
+        statistics: `drift.image_statistics` of each, in the same order.
+        alpha, unsure: accepted rates, as for `Detector.calibrate`.
+    """
+    return replace(
+        about,
+        threshold=conformal_threshold(list(scores.values()), alpha, unsure),
+        good_scores=scores,
+        good_statistics={name: [each[name] for each in statistics] for name in statistics[0]},
+    )
 
 
 def _by_content(images: Sequence[ImageSource]) -> dict[str, ImageSource]:

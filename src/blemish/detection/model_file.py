@@ -33,6 +33,7 @@ from blemish.images import MAX_PIXELS, write_bytes
 from blemish.results import Threshold
 
 FORMAT: Final = 2  # raised when older versions of Blemish could no longer read the file
+NEAREST: Final = "nearest"  # our method; all others are the paper's
 LEARNED: Final = "learned"  # role of an image in the provenance: the network or the prototype was made from it
 HELD_OUT: Final = "held out"  # it only set the threshold
 TAUGHT: Final = "defective, learned from"  # the network learned from the defects that are marked on it

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.detection.scoring import Geometry
-from blemish.images import FLAT
+from blemish.images import own_range
 from blemish.results import FloatArray
 from blemish.strips import STRIP, GreyImage
 
@@ -84,8 +84,7 @@ class Preparation:
         """
         resized = image.resized(*self.size(*image.shape))
         if self.black is None or self.white is None:
-            low, high = resized.range()
-            black, span = low, high - low if high - low >= FLAT else np.float32(np.inf)  # of one colour: all black
+            black, span = own_range(*resized.range())
         else:
             black, span = np.float32(self.black), np.float32(self.white - self.black)
 

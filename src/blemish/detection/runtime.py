@@ -13,6 +13,9 @@ from blemish.detection.engines import DEFAULT, installed_engines, load_engine
 from blemish.errors import BlemishError, ModelFileError
 from blemish.results import FloatArray
 
+# Largest accepted difference between scores of one image. Above a score of 1 it is a share of the score: the paper's
+# distances have no upper bound, and float32 carries seven digits of whatever they are.
+TOLERANCE: Final = 1e-4
 _INPUTS: Final = {"pixels": 4, "counted": 2}  # name -> number of axes
 _OLD_INPUTS: Final = {"pixels": 4}  # of files made before there were zones: every cell counts
 _OUTPUTS: Final = {"distance_map": 3, "score": 1, "max_distance": 1, "mean_distance": 1}

@@ -59,8 +59,13 @@ def mean_of_worst(distance_map: FloatArray, n_worst: int, n_counted: int) -> flo
         n_worst: how many of them: `N_WORST` of our method, 1 of the paper's; but no more than one in `WORST_OF`.
         n_counted: how many cells count.
     """
-    n = max(1, min(n_worst, n_counted // WORST_OF))
+    n = n_scored(n_worst, n_counted)
     return float(np.partition(distance_map, distance_map.size - n, axis=None)[-n:].mean())
+
+
+def n_scored(n_worst: int, n_counted: int) -> int:
+    """Return how many cells make a score: ``n_worst``, but no more than one in `WORST_OF` of those that count."""
+    return max(1, min(n_worst, n_counted // WORST_OF))
 
 
 def anomaly_map(

@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 
 from blemish.detection.preparation import Preparation
-from blemish.detection.runtime import Distances, Runtime
+from blemish.detection.runtime import TOLERANCE, Distances, Runtime
 from blemish.detection.scoring import mean_of_worst
 from blemish.errors import ModelFileError
 from blemish.results import FloatArray
@@ -29,7 +29,6 @@ WHOLE: Final = 2**20  # prepared pixels that the graph is given at once; with a 
 _CORE: Final = 512  # prepared pixels a side for whose cells a tile is there
 _GRID: Final = 16  # prepared pixels: stride of the coarsest level of any network, a multiple of all other strides
 _AVERAGED: Final = 1  # cells on every side of one over which its distance is averaged
-_TOLERANCE: Final = 1e-4  # of scores, as for `verification.TOLERANCE`
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ def _spans(side: int, n_cells: int, preparation: Preparation) -> Iterator[_Span]
 
 def _check_score(found: Distances, n_worst: int, n_counted: int) -> None:
     ours = mean_of_worst(found.distance_map, n_worst, n_counted)
-    if abs(ours - found.score) > _TOLERANCE * max(found.score, 1):
+    if abs(ours - found.score) > TOLERANCE * max(found.score, 1):
         raise ModelFileError(
             f"The graph in the model file scores by a rule that this Blemish does not know: {found.score:.6g} where "
             f"{ours:.6g} was expected. So it cannot take images of more than {WHOLE:,} prepared pixels. Give smaller "

@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from blemish.datasets import content_hash
 from blemish.detection.detector import Detector
 from blemish.detection.engines import installed_engines
 from blemish.detection.model_file import Model
+from blemish.detection.runtime import TOLERANCE
 from blemish.progress import Progress, silent
 from blemish.results import Verdict
-
-# Largest accepted difference between scores of one image. Above a score of 1 it is a share of the score: the paper's
-# distances have no upper bound, and float32 carries seven digits of whatever they are.
-TOLERANCE: Final = 1e-4
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from blemish.detection.detector import Detector
 from blemish.detection.evidence import Patches
 from blemish.detection.former import digest, with_graph
 from blemish.detection.history import changed
-from blemish.detection.model_file import LEARNED, Description
+from blemish.detection.model_file import LEARNED, NEAREST, Description
 from blemish.detection.scoring import N_WORST
 from blemish.detection.zones import from_text
 from blemish.errors import SettingError, TrainingError
@@ -63,7 +63,7 @@ def accept(
         images would be missed, or the graph does not score like PyTorch (`learning.graph.check_graph`).
     """
     about = detector.description
-    if about.method != "nearest":
+    if about.method != NEAREST:
         raise SettingError(
             f"The model was made by {about.method}, whose reference is one mean embedding. Expected one made by "
             "'nearest': this one can be enrolled anew, with these images among the good ones."

@@ -21,8 +21,8 @@ from torch import Tensor
 
 import blemish
 from blemish.datasets import by_content, content_hash
-from blemish.detection.decision import conformal_threshold, least_images
-from blemish.detection.detector import Detector
+from blemish.detection.decision import least_images
+from blemish.detection.detector import Detector, limited
 from blemish.detection.drift import image_statistics
 from blemish.detection.evidence import Patches
 from blemish.detection.model_file import HELD_OUT, LEARNED, Description, Model
@@ -368,15 +368,8 @@ def _set_in_turn(
         f"So few good images are not divided: {len(scores)} make the reference set and set the threshold too, for "
         "which each was compared with the others only."
     )
-    about = detector.description
-    return replace(
-        about,
-        threshold=conformal_threshold(list(scores.values()), alpha, unsure),
-        good_scores=scores,
-        good_statistics={name: [each[name] for each in statistics] for name in statistics[0]},
-        own_scores=own,
-        notes=[*about.notes, note],
-    )
+    about = limited(detector.description, scores, statistics, alpha, unsure)
+    return replace(about, own_scores=own, notes=[*about.notes, note])
 
 
 def _odd_images(images: Sequence[Path], scores: dict[str, float]) -> list[str]:

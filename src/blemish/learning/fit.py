@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from blemish.datasets import category_name, read_category, read_good, split_good
 from blemish.detection.decision import require_alpha
 from blemish.detection.detector import Detector
-from blemish.detection.model_file import LEARNED, TAUGHT
+from blemish.detection.model_file import LEARNED, NEAREST, TAUGHT
 from blemish.errors import DatasetError, SettingError
 from blemish.images import read_all
 from blemish.learning.assembly import (
@@ -37,7 +37,6 @@ from blemish.learning.training import DEFAULT_MINUTES, train
 from blemish.learning.triplets import PAPER_SCALES, PatchPyramid, PatchSettings, PatchTriplets, TrainingImage
 from blemish.progress import Progress, silent
 
-NEAREST: Final = "nearest"  # our method
 PAPER_METHODS: Final = {"tayeh2020": "random_erasing", "staar2019": "gaussian_noise"}  # -> what makes a negative
 METHODS: Final = (NEAREST, *PAPER_METHODS)
 DEFAULT_ALPHA: Final = 0.01

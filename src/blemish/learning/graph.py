@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from blemish.detection.runtime import Runtime
-from blemish.detection.scoring import WORST_OF
+from blemish.detection.scoring import WORST_OF, n_scored
 from blemish.errors import ModelFileError, TrainingError
 from blemish.learning.network import BoundedBlock, BoundedNetwork, ResidualBlock, TripletNetwork
 from blemish.learning.reference import (
@@ -89,7 +89,7 @@ def mean_of_worst(distances: Tensor, n_worst: int, n_counted: int | None = None)
     """
     cells = distances.flatten(1)
     n_cells = cells.shape[1] if n_counted is None else n_counted
-    return cells.topk(max(1, min(n_worst, n_cells // WORST_OF)), dim=1).values.mean(dim=1)
+    return cells.topk(n_scored(n_worst, n_cells), dim=1).values.mean(dim=1)
 
 
 class _GraphWriter:

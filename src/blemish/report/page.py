@@ -11,7 +11,6 @@ import heapq
 import math
 import re
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -109,6 +108,11 @@ class Rows:
         return np.array(self._scores)
 
     @property
+    def counts(self) -> dict[Verdict, int]:
+        """How many images have each verdict."""
+        return {verdict: self._verdicts.count(index) for index, verdict in enumerate(_VERDICTS)}
+
+    @property
     def verdicts(self) -> list[Verdict]:
         """Verdicts of all images, in their order."""
         return [_VERDICTS[index] for index in self._verdicts]
@@ -202,7 +206,7 @@ def render_page(batch: Batch) -> str:
     The most anomalous image comes first; with scripts allowed, a click on a column's name sorts by it, and the
     table has pages, and filters by verdict and name.
     """
-    counts = Counter(batch.rows.verdicts)
+    counts = batch.rows.counts
     return _template("batch.html.jinja").render(
         batch=batch,
         rows=batch.rows.most_anomalous(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -61,7 +60,7 @@ def _head(page: Page, batch: Batch) -> float:
     y += 22
     page.text(_MARGIN, y, fitted(batch.model_name, 18, _WIDTH, bold=True), 18, _INK, bold=True)
     counts: list[tuple[str, int, Colour]] = [("images", len(batch.rows) + batch.n_not_read, _INK)]
-    verdicts = Counter(batch.rows.verdicts)
+    verdicts = batch.rows.counts
     for verdict in Verdict:
         n = verdicts[verdict]
         if verdict is not Verdict.UNSURE or batch.threshold.unsure is not None:
@@ -122,7 +121,7 @@ def _worst(page: Page, batch: Batch, y: float) -> None:
     """Show the strongest parts, as many as there is room for, two side by side."""
     ranked = batch.rows.most_anomalous()
     stopped = [row for row in ranked if row.verdict is not Verdict.GOOD]
-    n_stopped = len(batch.rows) - batch.rows.verdicts.count(Verdict.GOOD)
+    n_stopped = len(batch.rows) - batch.rows.counts[Verdict.GOOD]
     n_fit = min(_MOST_CELLS, 2 * int((_BOTTOM - _GAP - y) / _CELL_HEIGHT))
     shown = (stopped or ranked)[:n_fit]
     title = "No part was stopped. The highest scores:"

@@ -31,7 +31,16 @@ from blemish.errors import OutputError, SettingError, StationError
 from blemish.progress import Progress, silent
 from blemish.station import audit
 from blemish.station.clock import as_text, as_time, now
-from blemish.station.store import DATABASE, Store, check_database, connect, is_damage, is_file_of_a_station, sync_folder
+from blemish.station.store import (
+    DATABASE,
+    Store,
+    check_database,
+    connect,
+    forget_files,
+    is_damage,
+    is_file_of_a_station,
+    sync_folder,
+)
 
 SETTING: Final = "retention"  # name under which the store keeps the policy
 _CLOCK: Final = "retention.clock"
@@ -325,12 +334,10 @@ def _write_tar(
 def _forget(copy: sqlite3.Connection, missing: list[str], *, images: bool) -> None:
     """Let the rows of the copy name no file that is not in it."""
     copy.execute("BEGIN")
-    for column in ("image_file", "picture_file"):
-        if images:
-            query = f"UPDATE inspections SET {column} = NULL WHERE {column} = ?"
-            copy.executemany(query, [(file,) for file in missing])
-        else:
-            copy.execute(f"UPDATE inspections SET {column} = NULL")
+    if images:
+        forget_files(copy, missing)
+    else:
+        copy.execute("UPDATE inspections SET image_file = NULL, picture_file = NULL")
     copy.execute("COMMIT")
 
 

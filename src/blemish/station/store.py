@@ -35,10 +35,10 @@ import threading
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from blemish.errors import BlemishError, ConflictError, NotFoundError, SettingError, StationError, StorageError
 from blemish.images import IMAGE_SUFFIXES
@@ -56,6 +56,7 @@ _DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _NO_ROOM: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 _NAME: Final = re.compile(r"\w(?:[\w .+-]{0,62}\w)?")
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # names that Windows keeps for devices
+_FINAL: Final = "COALESCE(decided, verdict)"  # in SQL: what counts
 _DECIDED: Final = frozenset({Verdict.GOOD.value, Verdict.DEFECTIVE.value})
 
 JOB_STATES: Final = ("queued", "running", "done", "failed", "cancelled", "interrupted")
@@ -390,14 +391,13 @@ class Filter:
 
     def conditions(self) -> tuple[str, list[Any]]:
         """Return an SQL condition on the table ``inspections`` and the values for its question marks."""
-        final = "COALESCE(decided, verdict)"
         wanted: list[tuple[str, Any]] = [
             ("part = ?", self.part),
             ("version = ?", self.version),
             ("verdict = ?", None if self.verdict is None else self.verdict.value),
-            (f"{final} = ?", None if self.final is None else self.final.value),
+            (f"{_FINAL} = ?", None if self.final is None else self.final.value),
             ("(decided IS NOT NULL) = ?", self.decided),
-            (f"({final} != verdict) = ?", self.overruled),
+            (f"({_FINAL} != verdict) = ?", self.overruled),
             ("part_id = ?", self.part_id),
             ("lot_id = ?", self.lot_id),
             ("source = ?", self.source),
@@ -586,7 +586,7 @@ class Store:
         """Return all parts by name; those that are archived only where asked for."""
         with self.read() as connection:
             rows = connection.execute(f"SELECT {_PART} FROM parts WHERE archived <= ? ORDER BY key", (archived,))
-            return [_part(row) for row in rows]
+            return [_record(Part, row) for row in rows]
 
     def part(self, name: str) -> Part:
         """Return a part.
@@ -632,20 +632,20 @@ class Store:
         with self.read() as connection:
             row = connection.execute(query, (part, digest)).fetchone()
         if row is not None:
-            return _good(row)
+            return _record(GoodImage, row)
         values = (key, part, name[:200], file, digest, len(data), as_text(now()), who)
         try:
             with self._written({file: data}), self.transaction() as connection:
                 row = connection.execute(query, (part, digest)).fetchone()
                 if row is not None:  # another thread brought the same meanwhile
-                    raise _KnownError(_good(row))
+                    raise _KnownError(_record(GoodImage, row))
                 connection.execute(
                     "INSERT INTO good_images (id, part, name, file, sha256, bytes, created, who) "
                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     values,
                 )
                 self.note(who, "good.add", part, image=key, name=name[:200], sha256=digest)
-                return _good(connection.execute(query, (part, digest)).fetchone())
+                return _record(GoodImage, connection.execute(query, (part, digest)).fetchone())
         except _KnownError as known:
             record: GoodImage = known.record
             return record
@@ -656,7 +656,7 @@ class Store:
             rows = connection.execute(
                 f"SELECT {_GOOD} FROM good_images WHERE part = ? AND used >= ? ORDER BY rowid", (part, used_only)
             )
-            return [_good(row) for row in rows]
+            return [_record(GoodImage, row) for row in rows]
 
     def good_image(self, key: str) -> GoodImage:
         """Return a good image by its id.
@@ -665,7 +665,7 @@ class Store:
             NotFoundError: there is none.
         """
         with self.read() as connection:
-            return _good(_one(connection, f"SELECT {_GOOD} FROM good_images WHERE id = ?", (key,), "good image"))
+            return _good_of(connection, key)
 
     def use_good_image(self, key: str, used: bool, *, who: str) -> GoodImage:
         """Take a good image out of what is learned from, or in again. The file stays.
@@ -674,7 +674,7 @@ class Store:
             NotFoundError: there is none.
         """
         with self.transaction() as connection:
-            image = _good(_one(connection, f"SELECT {_GOOD} FROM good_images WHERE id = ?", (key,), "good image"))
+            image = _good_of(connection, key)
             connection.execute("UPDATE good_images SET used = ? WHERE id = ?", (used, key))
             self.note(who, "good.use" if used else "good.leave", image.part, image=key, name=image.name)
         return self.good_image(key)
@@ -733,7 +733,7 @@ class Store:
         """Return the versions of a part, newest first."""
         with self.read() as connection:
             rows = connection.execute(f"SELECT {_MODEL} FROM models WHERE part = ? ORDER BY version DESC", (part,))
-            return [_model(row) for row in rows]
+            return [_record(ModelVersion, row) for row in rows]
 
     def model(self, part: str, version: int | None = None) -> ModelVersion:
         """Return a version of a part; by default the one that inspects.
@@ -784,7 +784,7 @@ class Store:
         """Return which version inspected from when on, newest first."""
         query = f"SELECT {_ACTIVATION} FROM activations WHERE part = ? ORDER BY sequence DESC"
         with self.read() as connection:
-            return [_activation(row) for row in connection.execute(query, (part,))]
+            return [_record(Activation, row) for row in connection.execute(query, (part,))]
 
     def _activate(
         self, connection: sqlite3.Connection, part: str, version: int, who: str, why: str, *, back: bool
@@ -903,13 +903,12 @@ class Store:
         order = "DESC" if after is None else "ASC"
         query = f"SELECT {_INSPECTION} FROM inspections WHERE {condition} ORDER BY sequence {order} LIMIT ?"
         with self.read() as connection:
-            return [_inspection(row) for row in connection.execute(query, (*values, limit))]
+            return [_record(StoredInspection, row) for row in connection.execute(query, (*values, limit))]
 
     def count(self, wanted: Filter = Filter()) -> dict[Verdict, int]:
         """Return how many inspections have each verdict that counts."""
         condition, values = wanted.conditions()
-        final = "COALESCE(decided, verdict)"
-        query = f"SELECT {final}, COUNT(*) FROM inspections WHERE {condition} GROUP BY {final}"
+        query = f"SELECT {_FINAL}, COUNT(*) FROM inspections WHERE {condition} GROUP BY {_FINAL}"
         with self.read() as connection:
             found = dict(connection.execute(query, values).fetchall())
         return {verdict: found.get(verdict.value, 0) for verdict in Verdict}
@@ -942,13 +941,13 @@ class Store:
             detail = {"inspection": key, "found": about.verdict.value, "verdict": decision, "comment": comment}
             self.note(who, f"decision.{what}", about.part, **detail)
             row = connection.execute(f"SELECT {_DECISION} FROM decisions WHERE sequence = ?", (cursor.lastrowid,))
-            return _decision(row.fetchone())
+            return _record(Decision, row.fetchone())
 
     def decisions(self, key: str) -> list[Decision]:
         """Return what people said about an inspection, oldest first."""
         query = f"SELECT {_DECISION} FROM decisions WHERE inspection = ? ORDER BY sequence"
         with self.read() as connection:
-            return [_decision(row) for row in connection.execute(query, (key,))]
+            return [_record(Decision, row) for row in connection.execute(query, (key,))]
 
     # ----------------------------------------------------------------------------------------------- jobs, settings
 
@@ -1015,7 +1014,7 @@ class Store:
         values = [*states, *([] if part is None else [part]), limit]
         with self.read() as connection:
             rows = connection.execute(f"SELECT {_JOB} FROM jobs WHERE {condition} ORDER BY id DESC LIMIT ?", values)
-            return [_job(row) for row in rows]
+            return [_record(Job, row) for row in rows]
 
     def setting(self, name: str, default: Any = None) -> Any:
         """Return a setting, plain JSON."""
@@ -1036,7 +1035,7 @@ class Store:
         """Return what a sink has still to get, oldest first: deliver in this order, the next only after the first."""
         query = f"SELECT {_DELIVERY} FROM outbox WHERE sink = ? AND delivered IS NULL ORDER BY id LIMIT ?"
         with self.read() as connection:
-            return [_delivery(row) for row in connection.execute(query, (sink, limit))]
+            return [_record(Delivery, row) for row in connection.execute(query, (sink, limit))]
 
     def n_waiting(self, sink: str | None = None) -> int:
         """Return how many results wait, for one sink or all."""
@@ -1133,9 +1132,7 @@ class Store:
         """Delete images and pictures; their rows stay and say that they are gone. For retention alone."""
         with self._noted(files):
             with self.transaction() as connection:
-                values = [(file,) for file in files]
-                for column in ("image_file", "picture_file"):
-                    connection.executemany(f"UPDATE inspections SET {column} = NULL WHERE {column} = ?", values)
+                forget_files(connection, files)
             for file in files:
                 with _told(self.folder):
                     self.path(file).unlink(missing_ok=True)
@@ -1153,8 +1150,7 @@ class Store:
     def forget_file(self, file: str, *, why: str) -> None:
         """Say in the row of an image or picture that its file is no more."""
         with self.transaction() as connection:
-            connection.execute("UPDATE inspections SET image_file = NULL WHERE image_file = ?", (file,))
-            connection.execute("UPDATE inspections SET picture_file = NULL WHERE picture_file = ?", (file,))
+            forget_files(connection, [file])
             self.note("station", "file.lost", "", file=file, why=why)
 
     def _make_folder(self) -> None:
@@ -1222,6 +1218,13 @@ def connect(database: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def forget_files(connection: sqlite3.Connection, files: Sequence[str]) -> None:
+    """Let the rows of images and pictures say that these files are gone."""
+    for column in ("image_file", "picture_file"):
+        query = f"UPDATE inspections SET {column} = NULL WHERE {column} = ?"
+        connection.executemany(query, [(file,) for file in files])
 
 
 def check_database(connection: sqlite3.Connection) -> str:
@@ -1460,17 +1463,22 @@ def _json(value: Any) -> str:
 # ------------------------------------------------------------------------------------------------- from rows to records
 
 
-_PART: Final = "name, created, active, archived"
-_GOOD: Final = "id, part, name, file, sha256, bytes, created, who, used"
-_MODEL: Final = "part, version, file, sha256, bytes, created, who, why, origin, parent, summary"
-_ACTIVATION: Final = "sequence, part, version, at, who, why, back"
-_DELIVERY: Final = "id, sink, sequence, payload, created, attempts, next_try, error"
-_DECISION: Final = "sequence, inspection, at, who, found, verdict, comment"
-_JOB: Final = "id, part, kind, state, options, progress, message, version, who, created, started, ended"
-_INSPECTION: Final = (
-    "sequence, id, request_id, part, version, model_sha256, at, part_id, lot_id, source, verdict, decided, score, "
-    "threshold, seconds, result, image_sha256, image_bytes, image_file, picture_bytes, picture_file"
-)
+_Record = TypeVar("_Record", Part, GoodImage, ModelVersion, Activation, StoredInspection, Decision, Job, Delivery)
+
+
+def _columns(kind: type[Any]) -> str:
+    """Name the columns that a record is made of: its fields are called the same."""
+    return ", ".join(each.name for each in fields(kind))
+
+
+_PART: Final = _columns(Part)
+_GOOD: Final = _columns(GoodImage)
+_MODEL: Final = _columns(ModelVersion)
+_ACTIVATION: Final = _columns(Activation)
+_DELIVERY: Final = _columns(Delivery)
+_DECISION: Final = _columns(Decision)
+_JOB: Final = _columns(Job)
+_INSPECTION: Final = _columns(StoredInspection)
 
 
 def _one(connection: sqlite3.Connection, query: str, values: Sequence[Any], what: str) -> tuple[Any, ...]:
@@ -1481,66 +1489,41 @@ def _one(connection: sqlite3.Connection, query: str, values: Sequence[Any], what
 
 
 def _part_of(connection: sqlite3.Connection, name: str) -> Part:
-    return _part(_one(connection, f"SELECT {_PART} FROM parts WHERE name = ?", (name,), "part"))
+    return _record(Part, _one(connection, f"SELECT {_PART} FROM parts WHERE name = ?", (name,), "part"))
+
+
+def _good_of(connection: sqlite3.Connection, key: str) -> GoodImage:
+    query = f"SELECT {_GOOD} FROM good_images WHERE id = ?"
+    return _record(GoodImage, _one(connection, query, (key,), "good image"))
 
 
 def _model_of(connection: sqlite3.Connection, part: str, version: int) -> ModelVersion:
     query = f"SELECT {_MODEL} FROM models WHERE part = ? AND version = ?"
-    return _model(_one(connection, query, (part, version), "model"))
+    return _record(ModelVersion, _one(connection, query, (part, version), "model"))
 
 
 def _inspection_of(connection: sqlite3.Connection, key: str) -> StoredInspection:
-    return _inspection(_one(connection, f"SELECT {_INSPECTION} FROM inspections WHERE id = ?", (key,), "inspection"))
+    query = f"SELECT {_INSPECTION} FROM inspections WHERE id = ?"
+    return _record(StoredInspection, _one(connection, query, (key,), "inspection"))
 
 
 def _of_request(connection: sqlite3.Connection, request_id: str) -> StoredInspection | None:
     query = f"SELECT {_INSPECTION} FROM inspections WHERE request_id = ?"
     row = connection.execute(query, (request_id,)).fetchone()
-    return None if row is None else _inspection(row)
+    return None if row is None else _record(StoredInspection, row)
 
 
 def _job_of(connection: sqlite3.Connection, key: int | None) -> Job:
-    return _job(_one(connection, f"SELECT {_JOB} FROM jobs WHERE id = ?", (key,), "job"))
+    return _record(Job, _one(connection, f"SELECT {_JOB} FROM jobs WHERE id = ?", (key,), "job"))
 
 
-def _part(row: Sequence[Any]) -> Part:
-    return Part(**_named(_PART, row))
-
-
-def _good(row: Sequence[Any]) -> GoodImage:
-    return GoodImage(**_named(_GOOD, row))
-
-
-def _model(row: Sequence[Any]) -> ModelVersion:
-    return ModelVersion(**_named(_MODEL, row))
-
-
-def _activation(row: Sequence[Any]) -> Activation:
-    return Activation(**_named(_ACTIVATION, row))
-
-
-def _inspection(row: Sequence[Any]) -> StoredInspection:
-    return StoredInspection(**_named(_INSPECTION, row))
-
-
-def _decision(row: Sequence[Any]) -> Decision:
-    return Decision(**_named(_DECISION, row))
-
-
-def _job(row: Sequence[Any]) -> Job:
-    return Job(**_named(_JOB, row))
-
-
-def _delivery(row: Sequence[Any]) -> Delivery:
-    return Delivery(**_named(_DELIVERY, row))
-
-
-def _named(columns: str, row: Sequence[Any]) -> dict[str, Any]:
-    """Give the values of a row the names of their columns, which are those of the records, and their types."""
-    return {
-        name: value if value is None else _FROM_ROW.get(name, _as_it_is)(value)
-        for name, value in zip(columns.split(", "), row, strict=True)
+def _record(kind: type[_Record], row: Sequence[Any]) -> _Record:
+    """Make a record of a row with its `_columns`, each value with the type of its field."""
+    named: dict[str, Any] = {
+        each.name: value if value is None else _FROM_ROW.get(each.name, _as_it_is)(value)
+        for each, value in zip(fields(kind), row, strict=True)
     }
+    return kind(**named)
 
 
 def _as_it_is(value: Any) -> Any:
