@@ -4,8 +4,8 @@
 
 Each MODEL is a .blemish file, and CATEGORY the folder (MVTec AD's layout) or CSV it is for. The good images that the
 model has not seen are divided at random into halves, again and again: one half sets the limit, as `blemish calibrate`
-does, the other is judged by it, and so are all defective images. A second limit sends more parts to a person: those that one
-in ten good parts (or another share, ``--unsure``) lie above. Every image is scored once, so that a thousand splits
+does, the other is judged by it, and so are all defective images. A second limit sends more parts to a person: those
+that one in ten good parts (or another share, ``--unsure``) lie above. Every image is scored once, so that a thousand splits
 take no longer than one. The table on stdout is made from what is written.
 """
 
@@ -107,7 +107,8 @@ def share(verdicts: list[Verdict], wanted: Verdict) -> float:
 def table(results: list[Result]) -> str:
     """Lay out the results as Markdown: means over the splits, in brackets what nine of ten splits give."""
     lines = [
-        "| category | held out | asked | promised | false alarms | passed as good | unsure, of good | unsure, of defective |",
+        "| category | held out | asked | promised | false alarms | passed as good | unsure, of good "
+        "| unsure, of defective |",
         "| :-- | --: | --: | --: | --: | --: | --: | --: |",
     ]
     for found in results:
