@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from blemish.errors import MissingExtraError, SettingError, StationError
@@ -17,7 +18,7 @@ try:
     import uvicorn
     from fastapi import APIRouter, FastAPI
 
-    from blemish.station.api import machine, parts, session
+    from blemish.station.api import inspections, machine, office, parts, session, teaching
     from blemish.station.api.context import ERRORS, Context, tell_errors
 except ModuleNotFoundError as missing:
     raise MissingExtraError.of(missing, "station") from missing
@@ -68,11 +69,18 @@ def create_app(
     app.state.context = context
     tell_errors(app)
     routes = APIRouter(prefix=API, responses=ERRORS)
-    for module in (session, parts, machine):
+    for module in (session, parts, teaching, inspections, office, machine):
         routes.include_router(module.router)
     app.include_router(routes)
     app.include_router(machine.router, include_in_schema=False)
-    app.add_middleware(Guard, people=station.people, local=local, behind_https=behind_https, limits=limits)
+    app.add_middleware(
+        Guard,
+        people=station.people,
+        local=local,
+        answered=context.answered,
+        behind_https=behind_https,
+        limits=limits,
+    )
     return app
 
 
@@ -116,7 +124,8 @@ def serve(
                 f"blemish station user add {folder} NAME --role admin"
             )
         app = create_app(station, local=local, allowed=allowed, behind_https=behind_https, limits=limits)
-        server = uvicorn.Server(
+        server = _Server(
+            app.state.context,
             uvicorn.Config(
                 app,
                 log_level="warning",
@@ -125,13 +134,25 @@ def serve(
                 proxy_headers=behind_https,  # of a proxy on this machine only
                 limit_concurrency=_N_CONNECTIONS,
                 timeout_graceful_shutdown=_GRACE_SECONDS,
-            )
+            ),
         )
         with _ending_whole():
             station.start()
             shown = f"[{host}]" if ":" in host else host
             tell(f"http://{shown}:{listener.getsockname()[1]}/")
             server.run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Tells streams of events that the end has come; it would wait for them otherwise."""
+
+    def __init__(self, context: Context, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._context = context
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._context.is_closing = True
+        super().handle_exit(sig, frame)
 
 
 @contextlib.contextmanager

@@ -100,7 +100,8 @@ class Refusal(HTTPException):
 
 def problem(status: int, kind: str, message: str, headers: Any = None) -> JSONResponse:
     """Return the one form in which the station tells errors."""
-    return JSONResponse({"error": {"type": kind, "message": message}}, status, headers)
+    whole = message.encode("utf-8", "replace").decode()  # it may repeat halves of letters that were sent
+    return JSONResponse({"error": {"type": kind, "message": whole}}, status, headers)
 
 
 def actor_of(request: Request) -> Actor | None:
@@ -126,7 +127,14 @@ class Guard:
     """The outermost layer of the application, plain ASGI, so that bodies and answers may stream through it."""
 
     def __init__(
-        self, app: ASGIApp, people: People, *, local: bool, behind_https: bool = False, limits: Limits = Limits()
+        self,
+        app: ASGIApp,
+        people: People,
+        *,
+        local: bool,
+        answered: Counter[int],
+        behind_https: bool = False,
+        limits: Limits = Limits(),
     ) -> None:
         """Wrap an application.
 
@@ -134,6 +142,7 @@ class Guard:
             app: what is guarded.
             people: who may come in.
             local: the station listens to its own machine only.
+            answered: counts answers by their status, for the metrics.
             behind_https: a proxy on this machine speaks HTTPS for it: cookies go over HTTPS only, the host is any.
             limits: of one sender.
         """
@@ -143,7 +152,7 @@ class Guard:
         self._pool = _Pool(limits.bytes_at_once)
         self._headers = {**_HEADERS, **(_HTTPS_ONLY if behind_https else {})}
         self._looking: anyio.CapacityLimiter | None = None
-        self.answers: Counter[int] = Counter()  # by status since the start, for the metrics
+        self._answered = answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request pass, or answer it with what speaks against it."""
@@ -168,7 +177,7 @@ class Guard:
             fault = "This is a fault of Blemish, not yours. The log of the server has the details."
             await problem(500, "Fault", fault)(scope, receive, answer)
         finally:
-            self.answers[answer.status] += 1
+            self._answered[answer.status] += 1
 
     async def _pass(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]

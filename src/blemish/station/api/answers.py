@@ -6,7 +6,7 @@ Names of files below the station's folder stay inside. Times are UTC, in ISO 860
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -69,18 +69,11 @@ class GoodImage(Answer):
     used: bool
 
 
-class RefusedFile(Answer):
-    """A file that was not taken."""
-
-    name: str
-    message: str
-
-
 class AddedGood(Answer):
     """What became of the files that were sent."""
 
     added: list[GoodImage]  # one that was there already is among them, once
-    refused: list[RefusedFile]
+    refused: list[str]  # why each of the others was not taken; it names the file
 
 
 class ModelVersion(Answer):
@@ -110,13 +103,79 @@ class Activation(Answer):
     back: bool
 
 
+class Judged(Answer):
+    """What one version says about an image."""
+
+    verdict: Verdict
+    score: float
+
+
+class ComparedImage(Answer):
+    """What two versions say about one stored image."""
+
+    id: str
+    sequence: int
+    final: Verdict
+    decided: Verdict | None
+    a: Judged
+    b: Judged
+
+
+class Compared(Answer):
+    """Two versions, and what they say about the same images, newest first; scores are not on one scale."""
+
+    a: ModelVersion
+    b: ModelVersion
+    images: list[ComparedImage]
+    n_differing: int
+
+
+class Scored(Answer):
+    """The score of a stored inspection."""
+
+    id: str
+    score: float
+    verdict: Verdict
+    final: Verdict
+    decided: Verdict | None
+
+
+class WhatIf(Answer):
+    """A threshold, and the scores that tell how many parts another one would stop."""
+
+    version: int
+    threshold: dict[str, Any]  # value, alpha, promised_alpha, n_images, unsure, promise in words
+    good: list[float]  # of the good images that set it, rising
+    inspections: list[Scored]  # newest first
+
+
+class Zones(Answer):
+    """Zones that do not count."""
+
+    version: int
+    polygons: list[list[tuple[float, float]]]  # corners (x, y) as shares of the image's width and height
+
+
+class Drift(Answer):
+    """How the newest inspections compare with the good images."""
+
+    version: int
+    warnings: list[str]
+    statistics: dict[str, Any]  # name -> low, high, values (oldest first), moved
+    sequences: list[int]
+    ids: list[str]
+
+
+JobState = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
+
+
 class Job(Answer):
     """Teaching that runs beside the inspection."""
 
     id: int
     part: str
     kind: str
-    state: str
+    state: JobState
     options: dict[str, Any]
     progress: dict[str, Any]
     message: str

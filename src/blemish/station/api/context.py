@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,8 +12,7 @@ from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from anyio import CapacityLimiter
-from fastapi import Depends, FastAPI, HTTPException, Request
-from fastapi import Path as InPath
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -33,7 +33,7 @@ from blemish.errors import (
     TrainingError,
 )
 from blemish.station.api import answers
-from blemish.station.guard import LOG, Actor, Guard, Refusal, actor_of, problem
+from blemish.station.guard import LOG, Actor, Refusal, actor_of, problem
 from blemish.station.people import Role
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
     from blemish.station.station import Station
 
-LARGEST: Final = 2**63 - 1  # that the database can hold
 _STATUS: Final[Mapping[type[BlemishError], int]] = {
     SettingError: 422,
     ImageError: 422,
@@ -65,6 +64,7 @@ _TOLD: Final = {
     405: "This method is not offered here.",
     408: "The body stood still while it came in.",
     409: "What the station holds speaks against it; nothing was changed.",
+    415: "The body is of a kind that is not taken here.",
     413: "The body is too large.",
     421: "The station does not answer for this host.",
     422: "A value, an image or a model file makes no sense; nothing was changed.",
@@ -88,7 +88,7 @@ class Context:
     secure: bool  # cookies go over HTTPS only
     allowed: tuple[Path, ...]  # folders, resolved, below which images may be inspected by their path
     upload_bytes: int
-    guard: Guard | None = None
+    answered: Counter[int] = field(default_factory=Counter)  # requests by the status of their answers
     # One thread each, apart from those of the other routes, so that neither makes the other wait.
     inspecting: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(64))
     logging_in: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(8))
@@ -111,7 +111,7 @@ class Context:
             self.drawing.release()
 
 
-def context_of(request: Request) -> Context:
+async def context_of(request: Request) -> Context:
     """Return the context of the application that a request came to."""
     context: Context = request.app.state.context
     return context
@@ -120,7 +120,7 @@ def context_of(request: Request) -> Context:
 def needs(role: Role) -> Callable[[Request], Actor]:
     """Make a dependency that lets pass who has at least this role."""
 
-    def check(request: Request) -> Actor:
+    async def check(request: Request) -> Actor:  # quick, so it takes no thread
         actor = actor_of(request)
         if actor is None:
             raise Refusal(401, "AccessError", "Log in first.")
@@ -135,9 +135,6 @@ Here = Annotated[Context, Depends(context_of)]
 Operator = Annotated[Actor, Depends(needs(Role.OPERATOR))]
 Engineer = Annotated[Actor, Depends(needs(Role.ENGINEER))]
 Admin = Annotated[Actor, Depends(needs(Role.ADMIN))]
-PartName = Annotated[str, InPath(max_length=200, description="Name of a part.")]
-Key = Annotated[str, InPath(max_length=64, description="An id, as the station gave it.")]
-Version = Annotated[int, InPath(ge=1, le=LARGEST, description="Version of a model of this part.")]
 
 
 def tell_errors(app: FastAPI) -> None:
@@ -170,8 +167,3 @@ def _tell_http_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, StarletteHTTPException)
     kind = error.kind if isinstance(error, Refusal) else {404: "NotFoundError"}.get(error.status_code, "RequestError")
     return problem(error.status_code, kind, str(error.detail), error.headers)
-
-
-def not_found(what: str) -> HTTPException:
-    """Return the answer for what the station does not have (any more)."""
-    return Refusal(404, "NotFoundError", what)

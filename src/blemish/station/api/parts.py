@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from blemish.station.api import answers
-from blemish.station.api.context import Context, Engineer, Here, Operator, PartName
+from blemish.station.api.context import Context, Engineer, Here, Operator
+from blemish.station.api.taking import PartName, Short
 from blemish.station.store import Part
 
 router = APIRouter(tags=["parts"])
@@ -17,7 +16,7 @@ router = APIRouter(tags=["parts"])
 class NewPart(BaseModel):
     """The name of a part: letters, digits, spaces and ``. _ + -``."""
 
-    name: Annotated[str, Field(max_length=200)]
+    name: Short
 
 
 class Archived(BaseModel):
