@@ -8,8 +8,9 @@ What holds for a folder:
 - Each file is inspected once, whenever the process is killed: the request that is stored with the inspection is made of
   source, name, time, size and content. After that the file is moved to ``done/``, or left where ``keep`` says so.
 - When the station is busy, its disk is full or the part has no model, files stay where they are and are taken later.
-- Only files directly in the folder with the suffix of an image are looked at, none that begins with a dot, and no links.
+- Only files directly in the folder with the suffix of an image are looked at, none that begins with a dot, no links.
   The name without suffix is kept as part id.
+- Where files are left, take them away before retention removes their records: after that they would be new.
 
 A camera gives a frame every so many seconds, or for each trigger (`Watcher.trigger`). Its frames are always taken off
 its buffer, so that the one inspected was exposed after the trigger. What fails is opened again.
@@ -307,7 +308,7 @@ class _FolderSource(_Source):
         request_id = _request_id(self.entry["name"], name, modified, size, hashlib.sha256(data).hexdigest())
         try:
             self._inspect(data, request_id, Path(name).stem)
-        except ImageError as error:
+        except (ImageError, SettingError) as error:  # SettingError: it leads to numbers that cannot be kept
             self._wait_or_reject(name, sighting, str(error))
         except BlemishError:
             raise  # it is not the file's fault
@@ -563,7 +564,7 @@ class _VideoSource(_Source):
         self._path = Path(entry["path"])
         self._seen: tuple[int, ...] = ()
         self._since = 0.0
-        self._played: tuple[int, ...] = ()
+        self._played = f"source.played.{entry['name']}"  # name of the setting: what was played, also before a restart
 
     def look(self) -> None:
         """Play the file when it is there, stands still, and was not played yet."""
@@ -573,13 +574,13 @@ class _VideoSource(_Source):
         stamp = _stamp(found)
         if stamp != self._seen:
             self._seen, self._since = stamp, time.monotonic()
-        if stamp == self._played or time.monotonic() < self._since + self._pace.settle:
+        if self._store.setting(self._played) == list(stamp[:2]) or time.monotonic() < self._since + self._pace.settle:
             self._be_ready()
             return
         self._run_on()
         self._play(stamp)
         if not self.is_ended:
-            self._played = stamp
+            self._store.set_setting(self._played, list(stamp[:2]), who="station")
             self.machine.to(State.READY)
 
     def _play(self, stamp: tuple[int, ...]) -> None:
