@@ -97,7 +97,8 @@ class Crew(Generic[_Worker]):
         for worker in workers:
             worker.end()
         until = time.monotonic() + _CLOSE_SECONDS
-        for thread in (self._overseer, *workers):
+        threads: list[threading.Thread] = [self._overseer, *workers]
+        for thread in threads:
             if thread.is_alive():
                 thread.join(max(0.0, until - time.monotonic()))
 

@@ -142,7 +142,9 @@ class Sinks(Entries):
 
     def names(self, part: str | None = None) -> list[str]:
         """Return the names of the sinks, of those that get the results of a part where one is given."""
-        return [entry["name"] for entry in self.list() if part is None or _wants(entry, part)]
+        return [
+            entry["name"] for entry in self.list() if part is None or entry["parts"] is None or part in entry["parts"]
+        ]
 
     def check(self, spec: Mapping[str, Any]) -> Entry:
         """Return the sink that is meant.
@@ -177,10 +179,6 @@ def _need(module: str, extra: str) -> None:
         __import__(module)
     except ModuleNotFoundError as error:
         raise MissingExtraError.of(error, extra) from error
-
-
-def _wants(entry: Entry, part: str) -> bool:
-    return entry["parts"] is None or part in entry["parts"]
 
 
 def _url(value: Any) -> str:
@@ -340,7 +338,8 @@ class _MqttSender:
         It never connects anew by itself: what it holds would then go out a second time, behind what came later.
         """
         try:
-            from paho.mqtt import client as mqtt
+            from paho.mqtt.client import Client
+            from paho.mqtt.enums import CallbackAPIVersion
         except ModuleNotFoundError as error:
             raise MissingExtraError.of(error, "mqtt") from error
         answered, answers = threading.Event(), list[Any]()
@@ -349,7 +348,7 @@ class _MqttSender:
             answers.append(reason)
             answered.set()
 
-        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
+        client = Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
         client.connect_timeout = self._timeout
         client.on_connect = on_connect
         if self._entry["user"]:
@@ -411,14 +410,13 @@ class _Courier(Worker):
 
     def _deliver(self, delivery: Delivery) -> str:
         """Bring one result; return what went wrong, empty: nothing."""
-        if _wants(self.entry, delivery.payload["part"]):
-            try:
-                if self._sender is None:
-                    self._sender = self._make(self.entry)
-                self._sender.send(delivery)
-            except Exception as error:  # of any kind that networks and disks have; another attempt follows
-                self.let_go()
-                return f"{type(error).__name__}: {error}" if not isinstance(error, BlemishError) else str(error)
+        try:
+            if self._sender is None:
+                self._sender = self._make(self.entry)
+            self._sender.send(delivery)
+        except Exception as error:  # of any kind that networks and disks have; another attempt follows
+            self.let_go()
+            return str(error) if isinstance(error, BlemishError) else f"{type(error).__name__}: {error}"
         self._store.mark_delivered(delivery.id)
         return ""
 

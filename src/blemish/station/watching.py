@@ -33,11 +33,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
 import cv2
-import numpy as np
 from numpy.typing import NDArray
 
 from blemish.errors import BlemishError, BusyError, ConflictError, ImageError, SettingError
@@ -60,27 +59,14 @@ from blemish.station.entries import (
 from blemish.station.states import Event, State, StateMachine
 from blemish.station.store import Store, StoredInspection
 
+if TYPE_CHECKING:
+    from blemish.station.inspecting import Inspector
+
 DONE: Final = "done"
 UNREADABLE: Final = "unreadable"
 MOST_BYTES: Final = 2**30  # of a file in a watched folder: a larger one is no image that could be inspected
 _MOST_BUSY: Final = 5.0  # seconds between two attempts while the station is busy
 _MOST_ID: Final = 200  # characters of a part id
-
-
-class Inspects(Protocol):
-    """What a source needs of `inspecting.Inspector`."""
-
-    def inspect(
-        self,
-        part: str,
-        data: bytes,
-        *,
-        part_id: str = "",
-        lot_id: str = "",
-        source: str = "",
-        request_id: str | None = None,
-    ) -> StoredInspection:
-        """Inspect the bytes of an image file, and return when that is stored."""
 
 
 class Sources(Entries):
@@ -176,7 +162,7 @@ class _TroubleError(BlemishError):
 class _Source(Worker):
     """What all kinds of sources do."""
 
-    def __init__(self, entry: Entry, store: Store, inspector: Inspects, pace: _Pace) -> None:
+    def __init__(self, entry: Entry, store: Store, inspector: Inspector, pace: _Pace) -> None:
         super().__init__(entry)
         self.machine = StateMachine()
         self._store, self._inspector, self._pace = store, inspector, pace
@@ -220,6 +206,11 @@ class _Source(Worker):
         if self.machine.state in (State.INITIALIZED, State.ERROR, State.CONTINUOUS_EXECUTION):
             self.machine.to(State.READY)
 
+    def _request_id(self, *parts: str | int) -> str:
+        """Return the request id of an image: the same for the same image of this source, before and after a restart."""
+        text = json.dumps([self.entry["name"], self.entry["part"], *parts])  # ASCII, also of names that are no Unicode
+        return f"source:{hashlib.sha256(text.encode()).hexdigest()}"
+
     def _inspect(self, data: bytes, request_id: str, part_id: str, lot_id: str = "") -> StoredInspection:
         """Inspect an image; while the station is busy, wait."""
         while True:
@@ -227,7 +218,7 @@ class _Source(Worker):
                 stored = self._inspector.inspect(
                     self.entry["part"],
                     data,
-                    part_id=part_id[:_MOST_ID],
+                    part_id=_printable(part_id),
                     lot_id=lot_id,
                     source=self._label,
                     request_id=request_id,
@@ -255,7 +246,7 @@ class _Sighting:
 
 
 class _FolderSource(_Source):
-    def __init__(self, entry: Entry, store: Store, inspector: Inspects, pace: _Pace) -> None:
+    def __init__(self, entry: Entry, store: Store, inspector: Inspector, pace: _Pace) -> None:
         super().__init__(entry, store, inspector, pace)
         self._folder = Path(entry["folder"])
         self._known: dict[str, _Sighting] = {}
@@ -305,7 +296,7 @@ class _FolderSource(_Source):
         if data is None:
             return  # it changed just now: the next look sees that
         size, modified = sighting.stamp[:2]
-        request_id = _request_id(self.entry["name"], name, modified, size, hashlib.sha256(data).hexdigest())
+        request_id = self._request_id(name, modified, size, hashlib.sha256(data).hexdigest())
         try:
             self._inspect(data, request_id, Path(name).stem)
         except (ImageError, SettingError) as error:  # SettingError: it leads to numbers that cannot be kept
@@ -324,7 +315,7 @@ class _FolderSource(_Source):
             sighting.next_try = min(until, moment + (moment - sighting.since))
             return
         if not sighting.is_noted:
-            detail = {"source": self.entry["name"], "file": name[:_MOST_ID], "why": reason[:500]}
+            detail = {"source": self.entry["name"], "file": _printable(name), "why": reason[:500]}
             self._store.note("station", "source.unreadable", self.entry["part"], **detail)
             sighting.is_noted = True
         self._put_away(name, sighting, UNREADABLE)
@@ -388,9 +379,9 @@ def _free(folder: Path, name: str) -> Path:
     return path
 
 
-def _request_id(*parts: str | int) -> str:
-    text = json.dumps(parts)  # ASCII: names that are no valid Unicode are spelled out
-    return f"source:{hashlib.sha256(text.encode()).hexdigest()}"
+def _printable(name: str) -> str:
+    """Return a name as it can be kept: what cannot be printed, or is no valid Unicode, becomes a question mark."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:_MOST_ID])
 
 
 # -------------------------------------------------------------------------------------------------------------- camera
@@ -406,7 +397,7 @@ class _Job:
 
 
 class _CameraSource(_Source):
-    def __init__(self, entry: Entry, store: Store, inspector: Inspects, pace: _Pace, password: str | None) -> None:
+    def __init__(self, entry: Entry, store: Store, inspector: Inspector, pace: _Pace, password: str | None) -> None:
         super().__init__(entry, store, inspector, pace)
         self._device = _with_password(entry["device"], entry["user"], password)
         self._frames: _Frames | None = None
@@ -464,7 +455,7 @@ class _CameraSource(_Source):
     def _frame(self, frames: _Frames, job: _Job) -> None:
         frame = frames.next(self._pace.frame)
         self.machine.fire(Event.ACQUISITION_DONE)
-        self._inspect(_png(frame), _request_id(self.entry["name"], job.id), job.part_id, job.lot_id)
+        self._inspect(_png(frame), self._request_id(job.id), job.part_id, job.lot_id)
 
     def _opened(self) -> _Frames:
         if self._frames is None:
@@ -493,9 +484,9 @@ class _Frames(Worker):
         self._capture: cv2.VideoCapture | None = None
         self._changed = threading.Condition()
         self._is_wanted = False
-        self._frame: NDArray[np.uint8] | None = None
+        self._frame: NDArray[Any] | None = None
 
-    def next(self, timeout: float) -> NDArray[np.uint8]:
+    def next(self, timeout: float) -> NDArray[Any]:
         """Return a frame that began after this call: (H, W, 3) uint8 BGR, or (H, W) grey."""
         until = time.monotonic() + timeout
         with self._changed:
@@ -559,7 +550,7 @@ def _require_device(device: int | str) -> None:
 
 
 class _VideoSource(_Source):
-    def __init__(self, entry: Entry, store: Store, inspector: Inspects, pace: _Pace) -> None:
+    def __init__(self, entry: Entry, store: Store, inspector: Inspector, pace: _Pace) -> None:
         super().__init__(entry, store, inspector, pace)
         self._path = Path(entry["path"])
         self._seen: tuple[int, ...] = ()
@@ -599,7 +590,7 @@ class _VideoSource(_Source):
 
     def _frame(self, capture: cv2.VideoCapture, stamp: tuple[int, ...], index: int) -> None:
         """Inspect the frame that was grabbed, unless it was before the station was started anew."""
-        request_id = _request_id(self.entry["name"], self._path.name, stamp[1], stamp[0], index)
+        request_id = self._request_id(self._path.name, stamp[1], stamp[0], index)
         if self._store.inspection_of_request(request_id) is not None:
             return
         is_there, frame = capture.retrieve()
@@ -615,7 +606,7 @@ def _step(frames_per_second: float, interval: float) -> int:
     return max(1, round(interval * frames_per_second)) if interval > 0 else 1
 
 
-def _png(frame: NDArray[np.uint8]) -> bytes:
+def _png(frame: NDArray[Any]) -> bytes:
     """Return the bytes of a PNG file with a frame as OpenCV gives it: (H, W, 3) BGR or (H, W), without loss."""
     is_encoded, data = cv2.imencode(".png", frame)
     if not is_encoded:
@@ -632,7 +623,7 @@ class Watcher:
     def __init__(
         self,
         store: Store,
-        inspector: Inspects,
+        inspector: Inspector,
         *,
         poll: float = 0.2,
         settle: float = 1.0,
