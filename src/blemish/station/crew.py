@@ -108,8 +108,8 @@ class Crew(Generic[_Worker]):
         One whose entry changed or went is told to end; the next of this name begins only when it has ended, so that no
         two ever do the same work.
         """
-        entries = {entry["name"]: entry for entry in self._entries.list()}
         with self._lock:
+            entries = {entry["name"]: entry for entry in self._entries.list()}
             for name, worker in list(self._workers.items()):
                 if entries.get(name) != worker.entry:
                     worker.end()

@@ -61,6 +61,7 @@ _LEFT_OUT: Final = frozenset({"contour"})  # of a region: thousands of points; t
 _N_AT_ONCE: Final = 100  # results taken from the outbox in one look
 _MOST_ANSWER: Final = 2**16  # bytes of an answer that are read, so that the connection can be used again
 _ANSWER_SECONDS: Final = 1.0
+_CONFIRM_SECONDS: Final = 0.1  # between two looks whether a broker is still there while it confirms
 
 
 def payload(stored: StoredInspection) -> dict[str, Any]:
@@ -322,9 +323,13 @@ class _MqttSender:
             self.close()
             self._client = self._connected()
         sent = self._client.publish(self._entry["topic"], _body(delivery), qos=1)
-        sent.wait_for_publish(self._timeout)
-        if not sent.is_published():
-            raise OutputError(f"The broker did not confirm within {self._timeout:g} seconds.")
+        until = time.monotonic() + self._timeout
+        while not sent.is_published():
+            if not self._client.is_connected():
+                raise OutputError("The broker hung up before it confirmed.")
+            if time.monotonic() > until:
+                raise OutputError(f"The broker did not confirm within {self._timeout:g} seconds.")
+            sent.wait_for_publish(_CONFIRM_SECONDS)
 
     def close(self) -> None:
         if self._client is not None:

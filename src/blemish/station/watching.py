@@ -21,6 +21,7 @@ another file of the same name is another video.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -243,6 +244,7 @@ class _Sighting:
     next_try: float
     is_done: bool = False  # nothing is to be done with it as it is
     is_noted: bool = False  # as unreadable
+    trouble: str = ""  # why it could not be moved
 
 
 class _FolderSource(_Source):
@@ -261,6 +263,9 @@ class _FolderSource(_Source):
                 return
             if self._is_due(name, _stamp(found[name])):
                 self._take(name, self._known[name])
+        troubles = [sighting.trouble for sighting in self._known.values() if sighting.trouble]
+        if troubles:  # told at the end, so that a file that cannot be moved does not hold those behind it up
+            raise _TroubleError(troubles[0])
 
     def _files(self) -> dict[str, os.stat_result]:
         try:
@@ -322,7 +327,7 @@ class _FolderSource(_Source):
 
     def _put_away(self, name: str, sighting: _Sighting, folder: str) -> None:
         """Move a file below the folder, under a name that is free there."""
-        sighting.is_done = True
+        sighting.is_done, sighting.trouble = True, ""
         if self.entry["keep"]:
             return
         target = self._folder / folder
@@ -330,17 +335,19 @@ class _FolderSource(_Source):
             target.mkdir(exist_ok=True)
             moved = _free(target, name)
             (self._folder / name).rename(moved)
-        except FileNotFoundError:
-            return  # somebody else took it meanwhile; it is stored
         except OSError as error:
+            if _stat(self._folder / name) is None:
+                return  # somebody else took it meanwhile; it is stored
             sighting.is_done, sighting.next_try = False, time.monotonic() + self._pace.retry
-            raise _TroubleError(
+            sighting.trouble = (
                 f"'{name}' cannot be moved to {target} ({error.strerror}). Let the server write there, or add the "
                 "source with keep."
-            ) from error
+            )
+            return
         now_there = _stat(moved)
         if now_there is not None and _stamp(now_there) != sighting.stamp:  # another took its place just before
-            moved.rename(_free(self._folder, name))
+            with contextlib.suppress(OSError):
+                moved.rename(_free(self._folder, name))
 
 
 def _stat(path: Path) -> os.stat_result | None:
