@@ -1,6 +1,7 @@
 """Every result arrives, in order and signed, whatever the receiver, the network or the station go through."""
 
 import json
+import re
 import signal
 import socket
 import stat
@@ -327,6 +328,23 @@ def test_the_payload_says_what_is_stored(store: Store) -> None:
 def test_a_signature_holds_for_one_key_time_and_body_only() -> None:
     signed = {signature(key, at, body) for key in ("a", "b") for at in ("1", "11") for body in (b"x", b"1.x")}
     assert len(signed) == 8
+
+
+def test_the_check_in_the_documents_accepts_what_is_genuine_alone() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "sinks-and-sources.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.+?)```", page, flags=re.DOTALL)
+    assert code is not None
+    names: dict[str, Any] = {}
+    exec(code[1], names)
+    for seconds, body, key, is_genuine in (
+        (0, b"{}", KEY, True),
+        (0, b"{ }", KEY, False),
+        (0, b"{}", "another key", False),
+        (1000, b"{}", KEY, False),
+    ):
+        at = str(int(time.time()) - seconds)
+        headers = {"X-Blemish-Timestamp": at, "X-Blemish-Signature": signature(KEY, at, b"{}")}
+        assert names["is_genuine"](key, headers, body) == is_genuine
 
 
 # -------------------------------------------------------------------------------------------------------------- folder

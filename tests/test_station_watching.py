@@ -252,9 +252,8 @@ def test_a_name_that_cannot_be_printed_is_inspected_too(store: Store, watcher: W
         OSError("strange"),
     ],
 )
-def test_what_is_not_the_files_fault_makes_it_wait(
-    fault: Exception, store: Store, stand: Stand, watcher: Watcher, folder: Path
-) -> None:
+def test_what_is_not_the_files_fault_makes_it_wait(fault: Exception, store: Store, stand: Stand, folder: Path) -> None:
+    watcher = Watcher(store, stand, **{**FAST, "give_up": 1000})  # type: ignore[arg-type]
     stand.faults = [fault] * 3
     add_folder(store, folder)
     put(folder, "a.png", image(1), 1000)
@@ -263,6 +262,7 @@ def test_what_is_not_the_files_fault_makes_it_wait(
     assert stand.n_asked == 4
     assert len(stored(store)) == 1
     assert watcher.state("cam")["state"] == "ContinuousExecution"
+    watcher.close()
     was_in_error = any(event["state"] == "Error" for event in watcher.state("cam")["events"])
     assert was_in_error == isinstance(fault, StorageError | NotFoundError)
 

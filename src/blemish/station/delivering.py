@@ -23,6 +23,7 @@ import contextlib
 import hashlib
 import hmac
 import json
+import secrets
 import ssl
 import threading
 import time
@@ -353,7 +354,9 @@ class _MqttSender:
             answers.append(reason)
             answered.set()
 
-        client = Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
+        client = Client(
+            CallbackAPIVersion.VERSION2, client_id=f"blemish-{secrets.token_hex(6)}", reconnect_on_failure=False
+        )
         client.connect_timeout = self._timeout
         client.on_connect = on_connect
         if self._entry["user"]:

@@ -67,6 +67,7 @@ DONE: Final = "done"
 UNREADABLE: Final = "unreadable"
 MOST_BYTES: Final = 2**30  # of a file in a watched folder: a larger one is no image that could be inspected
 _MOST_BUSY: Final = 5.0  # seconds between two attempts while the station is busy
+_LOOK_SHARE: Final = 20  # looking into a folder takes a twentieth of a core at most
 _MOST_ID: Final = 200  # characters of a part id
 
 
@@ -252,10 +253,17 @@ class _FolderSource(_Source):
         super().__init__(entry, store, inspector, pace)
         self._folder = Path(entry["folder"])
         self._known: dict[str, _Sighting] = {}
+        self._listing = 0.0  # seconds that the last look into the folder took
+
+    def round(self) -> float:
+        """Look once; the next time later where the folder holds so many files that a look takes long."""
+        return max(super().round(), _LOOK_SHARE * self._listing)
 
     def look(self) -> None:
         """Take the files that stand still, oldest first."""
+        began = time.monotonic()
         found = self._files()
+        self._listing = time.monotonic() - began
         self._known = {name: sighting for name, sighting in self._known.items() if name in found}
         self._run_on()
         for name in sorted(found, key=lambda name: (found[name].st_mtime_ns, name)):
