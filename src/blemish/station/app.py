@@ -116,7 +116,7 @@ def serve(
     from blemish.station.station import Station
 
     local = is_loopback(host)
-    with _listening(host, port) as listener, Station(folder, workers=workers) as station:
+    with _listening(host, port) as listener, contextlib.closing(Station(folder, workers=workers)) as station:
         if (not local or behind_https) and not station.people.has_admin():
             reached = "A proxy would let others in" if local else f"{host} is reached from other machines"
             raise StationError(
