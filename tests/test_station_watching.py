@@ -18,9 +18,9 @@ from blemish.errors import BusyError, ConflictError, ImageError, NotFoundError, 
 from blemish.images import decode_image
 from blemish.results import Verdict
 from blemish.station import audit
-from blemish.station.delivering import Deliverer, payload
-from blemish.station.inspecting import Inspector
+from blemish.station.delivering import Deliverer
 from blemish.station.states import OPERATIONAL, Event, State, StateMachine
+from blemish.station.station import Station
 from blemish.station.store import NewInspection, Store, StoredInspection
 from blemish.station.watching import DONE, UNREADABLE, Sources, Watcher
 
@@ -364,28 +364,23 @@ def test_files_that_are_left_are_inspected_once_and_again_when_they_change(
     assert [path.name for path in folder.iterdir() if path.is_dir()] == []
 
 
-def test_from_a_folder_through_the_inspector_to_a_folder(
+def test_a_station_leads_from_a_folder_to_a_folder(
     tmp_path: Path, folder: Path, model_path: Path, category_dir: Path
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    with Store(tmp_path / "station") as store:
-        store.add_part("metal", who="anna")
-        store.add_model("metal", model_path.read_bytes(), origin="fit", who="anna", activate=True)
-        deliverer = Deliverer(store, every=0.01)
-        deliverer.sinks.add({"name": "disk", "kind": "folder", "folder": str(out)}, who="anna")
-        with Inspector(store, workers=1, sinks=deliverer.sinks.names, payload=payload) as inspector:
-            watcher = Watcher(store, inspector, **FAST)
-            add_folder(store, folder, part="metal")
-            for kind in ("good", "stain"):
-                path = category_dir / "test" / kind / "000.png"
-                put(folder, f"{kind}.png", path.read_bytes(), len(kind))
-            deliverer.start()
-            watcher.start()
-            wait_until(lambda: len(list(out.glob("*.json"))) == 2)
-            watcher.close()
-            deliverer.close()
-        found = stored(store)
+    with Station(tmp_path / "station", workers=1) as station:
+        station.store.add_part("metal", who="anna")
+        station.store.add_model("metal", model_path.read_bytes(), origin="fit", who="anna", activate=True)
+        station.deliverer.sinks.add({"name": "disk", "kind": "folder", "folder": str(out)}, who="anna")
+        add_folder(station.store, folder, part="metal")
+        station.deliverer.wake()
+        station.watcher.refresh()
+        for kind in ("good", "stain"):
+            path = category_dir / "test" / kind / "000.png"
+            put(folder, f"{kind}.png", path.read_bytes(), len(kind))
+        wait_until(lambda: len(list(out.glob("*.json"))) == 2)
+        found = stored(station.store)
     assert [each.part_id for each in found] == ["good", "stain"]
     assert found[1].verdict is Verdict.DEFECTIVE
     assert sorted(path.stem.split("-")[1] for path in out.glob("*.jpg")) == sorted(each.id for each in found)
