@@ -230,6 +230,25 @@ def test_a_file_that_comes_while_its_namesake_is_inspected_is_not_lost(
     assert [bytes_of(store, each) for each in stored(store)] == [image(1), image(2)]
 
 
+def test_what_was_read_while_it_changed_is_not_inspected(
+    store: Store, watcher: Watcher, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_folder(store, folder)
+    put(folder, "a.png", image(1), 1000)
+    read_bytes = Path.read_bytes
+
+    def changed_meanwhile(path: Path) -> bytes:
+        data = read_bytes(path)
+        if path == folder / "a.png" and data == image(1):
+            put(folder, "a.png", image(2), 2000)
+        return data
+
+    monkeypatch.setattr(Path, "read_bytes", changed_meanwhile)
+    watcher.start()
+    wait_until(lambda: names(folder / DONE) == {"a.png"})
+    assert [bytes_of(store, each) for each in stored(store)] == [image(2)]
+
+
 def test_a_name_that_cannot_be_printed_is_inspected_too(store: Store, watcher: Watcher, folder: Path) -> None:
     add_folder(store, folder)
     for index, name in enumerate((b"caf\xe9\n.png", b"x" * 220 + b".png", b"caf\xe8.png")):
