@@ -467,6 +467,8 @@ def test_a_video_is_inspected_once_from_beginning_to_end(
     wait_until(lambda: len(stored(store)) == 5)
     wait_for_state(watcher, State.READY)
     watcher.close()
+    with store.transaction() as connection:
+        connection.execute("DELETE FROM inspections")  # as retention does after some time
     again = Watcher(store, stand, **FAST)  # type: ignore[arg-type]
     again.start()
     wait_for_state(again, State.READY)
@@ -475,6 +477,7 @@ def test_a_video_is_inspected_once_from_beginning_to_end(
     wait_until(lambda: names(folder / DONE) == {"a.png"})  # which stood still as long as the video
     again.close()
     assert stand.n_asked == 6
+    assert len(stored(store)) == 1
 
 
 def test_a_video_goes_on_where_the_station_was_stopped(store: Store, stand: Stand, film: Path) -> None:
