@@ -215,6 +215,8 @@ def test_jobs_run_one_after_the_other_in_their_order(empty: Station, monkeypatch
         ("fit", {"seed": -1}),
         ("fit", {"activate": "no"}),
         ("fit", {"zones": [[[0, 0], [1, 1]]]}),
+        ("fit", {"why": "\ud800"}),
+        ("accept", {"inspections": ["\ud800"]}),
         ("accept", {"inspections": []}),
     ],
 )
