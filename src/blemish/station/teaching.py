@@ -454,6 +454,8 @@ class Teacher(Adjuster):
                 path = sorted(each for each in folder.iterdir() if each.suffix in IMAGE_SUFFIXES)[index]
                 name = f"{folder.name}-{index + 1}"
                 for _ in range(60):  # a busy line goes first; a demo beside one is rare
+                    if self._is_closed:
+                        return
                     with contextlib.suppress(BusyError):
                         self._inspector.inspect(
                             job.part,
