@@ -153,7 +153,7 @@ class Zones(Answer):
     """Zones that do not count."""
 
     version: int
-    polygons: list[list[tuple[float, float]]]  # corners (x, y) as shares of the image's width and height
+    polygons: list[list[list[float]]]  # corners (x, y) as shares of the image's width and height
 
 
 class Drift(Answer):

@@ -61,7 +61,7 @@ class NewThreshold(BaseModel):
 class NewZones(BaseModel):
     """Corners (x, y) of each zone as shares of the image's width and height; none: the whole image counts."""
 
-    polygons: list[list[tuple[Finite, Finite]]]
+    polygons: list[list[Annotated[list[Finite], Field(min_length=2, max_length=2)]]]
     why: Why = ""
 
 
@@ -309,8 +309,7 @@ def read_zones(part: PartName, here: Here, _: Operator) -> answers.Zones:
 def set_zones(part: PartName, given: NewZones, here: Here, actor: Engineer) -> answers.ModelVersion:
     """Make a version with other zones, its threshold set anew by the good images, which inspects from now on."""
     with here.a_core():
-        polygons = [[list(corner) for corner in polygon] for polygon in given.polygons]
-        model = here.station.teacher.set_zones(part, polygons or None, who=actor.name, why=given.why)
+        model = here.station.teacher.set_zones(part, given.polygons or None, who=actor.name, why=given.why)
     return answers.ModelVersion.of(model)
 
 
