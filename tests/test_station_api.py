@@ -14,7 +14,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from serving import station_at
 
 from blemish.detection.detector import Detector
 from blemish.errors import BusyError, StorageError
@@ -23,6 +22,7 @@ from blemish.results import Verdict
 from blemish.station.api.showing import event
 from blemish.station.station import Station
 from blemish.station.store import NewInspection
+from serving import station_at
 
 Both = tuple[Station, httpx.Client]
 
@@ -69,7 +69,9 @@ def test_an_image_is_inspected_as_body_form_and_path(taught: Both, stained: byte
     url = "/api/v1/parts/metal/inspect"
     path = str(category_dir / "test" / "stain" / "000.png")
     answers = [
-        client.post(url, content=stained, headers={"content-type": "image/png"}, params={"part_id": "7", "lot_id": "A"}),
+        client.post(
+            url, content=stained, headers={"content-type": "image/png"}, params={"part_id": "7", "lot_id": "A"}
+        ),
         client.post(url, content=stained, headers={"content-type": "application/octet-stream"}),
         client.post(url, files={"file": ("nonsense.txt", stained, "text/plain")}),
         client.post(url, json={"path": path}),
@@ -112,7 +114,9 @@ def bomb(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9))) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("image", [b"", b"nothing", bomb(65_000), bomb(2**31 - 1)], ids=["empty", "text", "bomb", "huge"])
+@pytest.mark.parametrize(
+    "image", [b"", b"nothing", bomb(65_000), bomb(2**31 - 1)], ids=["empty", "text", "bomb", "huge"]
+)
 @pytest.mark.parametrize("how", ["inspect", "good"])
 def test_what_is_no_image_is_refused_and_nothing_kept(taught: Both, image: bytes, how: str) -> None:
     station, client = taught
@@ -468,7 +472,9 @@ def test_versions_come_go_and_compare(taught: Both, good: bytes, stained: bytes,
     assert client.get(f"{url}/drift").json()["version"] == 2
 
 
-def test_zones_are_drawn_in_shares_of_the_image(taught: Both, good: bytes, category_dir: Path, model_path: Path) -> None:
+def test_zones_are_drawn_in_shares_of_the_image(
+    taught: Both, good: bytes, category_dir: Path, model_path: Path
+) -> None:
     _, client = taught
     client.post("/api/v1/parts", json={"name": "zoned"})
     url = "/api/v1/parts/zoned"

@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-from serving import served, station_at
 
 from blemish.errors import SettingError, StationError
 from blemish.station.app import create_app, serve
@@ -21,6 +20,7 @@ from blemish.station.guard import COOKIE, Limits, Refusal, _Buckets, is_loopback
 from blemish.station.people import Role
 from blemish.station.station import Station
 from blemish.station.store import Store
+from serving import served, station_at
 
 PASSWORD = "correct horse battery"
 # Which role a route needs; whatever is not here is for operators.
@@ -111,7 +111,9 @@ def test_whoever_sits_at_a_station_without_users_may_do_everything(local: tuple[
     assert client.post("/api/v1/parts", json={"name": "by local"}).status_code == 201
 
 
-@pytest.mark.parametrize("name", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::2]"])
+@pytest.mark.parametrize(
+    "name", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::2]"]
+)
 def test_another_name_of_this_machine_is_refused(local: tuple[Station, httpx.Client], name: str) -> None:
     _, client = local
     for path in ("/api/v1/parts", "/health", "/"):
@@ -255,9 +257,7 @@ def test_guessing_is_slowed_down_and_tells_nothing(tmp_path: Path) -> None:
 
 def routes(station: Station) -> list[str]:
     paths = create_app(station).openapi()["paths"]
-    return [
-        f"{method.upper()} {path.removeprefix('/api/v1')}" for path, methods in paths.items() for method in methods
-    ]
+    return [f"{method.upper()} {path.removeprefix('/api/v1')}" for path, methods in paths.items() for method in methods]
 
 
 @pytest.mark.parametrize("role", [None, *Role])

@@ -185,7 +185,9 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         listener = socket.create_server((host.strip("[]"), port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise StationError(f"{host}:{port} cannot be listened on ({reason}). Choose another --host or --port.") from error
+        raise StationError(
+            f"{host}:{port} cannot be listened on ({reason}). Choose another --host or --port."
+        ) from error
     with listener:
         yield listener
 

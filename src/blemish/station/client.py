@@ -152,7 +152,9 @@ class Client:
         job: Record = self._ask("POST", f"parts/{_quoted(part)}/jobs", json={"kind": kind, "options": options})
         return job
 
-    def wait(self, job: Record | int, *, every: float = 1.0, told: Callable[[Record], Any] = lambda job: None) -> Record:
+    def wait(
+        self, job: Record | int, *, every: float = 1.0, told: Callable[[Record], Any] = lambda job: None
+    ) -> Record:
         """Wait until a job has ended.
 
         Args:

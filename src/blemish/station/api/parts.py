@@ -51,6 +51,4 @@ def archive_part(part: PartName, given: Archived, here: Here, actor: Engineer) -
 
 def _told(here: Context, part: Part) -> answers.Part:
     n_good = len(here.station.store.good_images(part.name, used_only=True))
-    return answers.Part(
-        name=part.name, created=part.created, active=part.active, archived=part.archived, n_good=n_good
-    )
+    return answers.Part(name=part.name, created=part.created, active=part.active, archived=part.archived, n_good=n_good)

@@ -254,9 +254,7 @@ def compare(
 
     def judge(stored: StoredInspection) -> answers.ComparedImage | None:
         try:
-            found = [
-                detector.inspect(store.path(stored.image_file or "")) for detector, _ in (first, second)
-            ]
+            found = [detector.inspect(store.path(stored.image_file or "")) for detector, _ in (first, second)]
         except ImageError:  # damaged, or removed by the retention just now
             return None
         return answers.ComparedImage(
