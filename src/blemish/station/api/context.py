@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,7 +117,7 @@ async def context_of(request: Request) -> Context:
     return context
 
 
-def needs(role: Role) -> Callable[[Request], Actor]:
+def needs(role: Role) -> Callable[[Request], Awaitable[Actor]]:
     """Make a dependency that lets pass who has at least this role."""
 
     async def check(request: Request) -> Actor:  # quick, so it takes no thread
