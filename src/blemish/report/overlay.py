@@ -170,8 +170,9 @@ def encode_jpeg(picture: Picture, quality: int) -> bytes:
 
 
 def encode_png(picture: Picture) -> bytes:
-    """Compress a picture, ``(H, W)`` grey uint8, to PNG, without any loss."""
-    return cv2.imencode(".png", picture)[1].tobytes()
+    """Compress a picture, ``(H, W)`` grey or ``(H, W, 3)`` RGB, uint8, to PNG, without any loss."""
+    stored = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".png", stored)[1].tobytes()
 
 
 def decode_picture(data: bytes) -> Picture:
