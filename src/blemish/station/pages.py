@@ -19,7 +19,6 @@ import numpy as np
 
 from blemish.errors import BlemishError, MissingExtraError, NotFoundError, SettingError
 from blemish.report.charts import CHARTED, ControlChart, control_chart, score_chart
-from blemish.report.overlay import encode_jpeg, grey_picture
 from blemish.report.page import decimals
 from blemish.results import Threshold, Verdict, rank_in_words
 from blemish.station import audit
@@ -29,7 +28,6 @@ from blemish.station.keeping import retention_of
 from blemish.station.people import Role
 from blemish.station.store import Filter, ModelVersion, StoredInspection
 from blemish.station.texts import Texts, texts_for
-from blemish.strips import GreyImage
 
 try:
     import jinja2
@@ -45,9 +43,6 @@ _TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/sv
 _PAGE: Final = 50  # rows of a page
 _N_RECENT: Final = 10  # parts below the live picture
 _N_DRIFT: Final = 200  # newest inspections in the control charts
-_SIDES: Final = (192, 1280)  # pixels a side of the pictures: in a list, and large
-_QUALITY: Final = 88
-_SHAPED: Final = frozenset({"good", "unsure", "defective"})
 
 
 def pages(station: Station) -> APIRouter:
@@ -93,8 +88,6 @@ class _Pages:
             ("/inspections/{key}", self.inspection),
             ("/audit", self.audit),
             ("/settings", self.settings),
-            ("/pictures/inspections/{key}/{side}.jpg", self.inspected_picture),
-            ("/pictures/good/{key}/{side}.jpg", self.good_picture),
         ):
             self.router.add_api_route(path, page, methods=["GET"], response_class=Response)
         self.router.add_api_route("/static/{name}", _static, methods=["GET"], response_class=Response)
@@ -215,7 +208,7 @@ class _Pages:
             return {
                 "part": self._store.part(part),
                 "images": images,
-                "suspects": {image.id for image in images if any(image.name in note for note in notes)},
+                "suspects": model.summary.get("suspects", []) if model else [],
                 "model": model,
                 "notes": notes,
                 "job": next((job for job in jobs if job.state in ("queued", "running")), None),
@@ -231,9 +224,8 @@ class _Pages:
             model = self._active(part)
             with_images = [each for each in self._store.inspections(Filter(part=part), limit=20) if each.image_file]
             good = self._store.good_images(part)
-            large = _SIDES[-1]
-            pictures = [f"/pictures/good/{image.id}/{large}.jpg" for image in good[:3]]
-            pictures += [f"/pictures/inspections/{each.id}/{large}.jpg" for each in with_images[:5]]
+            pictures = [f"/api/v1/good/{image.id}/image?side=1280" for image in good[:3]]
+            pictures += [f"/api/v1/inspections/{each.id}/image?side=1280" for each in with_images[:5]]
             return {"part": self._store.part(part), "model": model, "pictures": pictures}
 
         return self._page(request, "threshold.html.jinja", content)
@@ -321,29 +313,6 @@ class _Pages:
         t = texts_for(request.headers.get("accept-language", ""))
         text = self._templates.get_template("login.html.jinja").render(t=t, then=_own_path(next), reader=None)
         return HTMLResponse(text)
-
-    # ------------------------------------------------------------------------------------------------------ pictures
-
-    def inspected_picture(self, request: Request, key: str, side: int) -> Response:
-        """Return an inspected image as a browser can show it, whatever the camera wrote."""
-        return self._picture(request, side, lambda: self._store.inspection(key).image_file)
-
-    def good_picture(self, request: Request, key: str, side: int) -> Response:
-        """Return a good image as a browser can show it."""
-        return self._picture(request, side, lambda: self._store.good_image(key).file)
-
-    def _picture(self, request: Request, side: int, named: Callable[[], str | None]) -> Response:
-        if actor_of(request) is None or side not in _SIDES:
-            return Response(status_code=404)
-        try:
-            file = named()
-            if file is None:
-                return Response(status_code=404)
-            picture = grey_picture(GreyImage.open(self._store.path(file)).fitted(side))
-        except BlemishError:
-            return Response(status_code=404)
-        kept = {"cache-control": "private, max-age=86400, immutable"}  # the bytes of an id never change
-        return Response(encode_jpeg(picture, _QUALITY), media_type="image/jpeg", headers=kept)
 
     # --------------------------------------------------------------------------------------------------------- paper
 
@@ -454,10 +423,7 @@ def _time(text: str) -> datetime | None:
 def _export(wanted: Filter) -> dict[str, str]:
     """Return a filter as the API takes it."""
     given: dict[str, Any] = {name: value for name, value in vars(wanted).items() if value is not None}
-    return {
-        name: value.isoformat() if isinstance(value, datetime) else str(value).lower() if value is True or value is False else str(value)
-        for name, value in given.items()
-    }
+    return {name: value.isoformat() if isinstance(value, datetime) else str(value) for name, value in given.items()}
 
 
 def _query(fields: dict[str, str], **more: Any) -> str:

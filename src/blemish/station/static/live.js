@@ -68,7 +68,7 @@ if (place) {
     refresh();
   });
   events.addEventListener("error", lost);
-  ["message", "inspection"].forEach((name) => events.addEventListener(name, refresh));
+  events.addEventListener("inspection", refresh);
   addEventListener("pagehide", () => events.close());
 
   // By hand, without a camera.

@@ -20,7 +20,7 @@ if (upload) {
     }
     if (!refused.length) return again();
     bar.hidden = true;
-    const told = refused.map(({ message }) => message).join(" ");
+    const told = refused.join(" ");
     return tell(upload, told, t("teach.uploaded", { n: files.length - refused.length, all: files.length }));
   }));
 }
@@ -34,7 +34,7 @@ if (start) {
     const given = Object.fromEntries(new FormData(start));
     const options = { alpha: Number(given.alpha) };
     if (given.unsure) options.unsure = Number(given.unsure);
-    if (given.zones) options.zones = JSON.parse(given.zones);
+    if (start.elements.zones && !given.zones) options.zones = []; // else those of the model before are taken over
     if (given.kind === "fit") options.minutes = Number(given.minutes);
     working(start, async () => {
       await send("POST", `/api/v1/parts/${encodeURIComponent(start.dataset.part)}/jobs`, { kind: given.kind, options });
@@ -49,7 +49,7 @@ if (job) {
   const bar = job.querySelector("progress");
   const stage = document.querySelector("#stage");
   const events = new EventSource(`/api/v1/jobs/${job.dataset.job}/events`);
-  const follow = ({ data }) => {
+  events.addEventListener("job", ({ data }) => {
     const { state, progress } = JSON.parse(data);
     if (!["queued", "running"].includes(state)) {
       events.close();
@@ -59,7 +59,6 @@ if (job) {
       const note = progress.note ? ` · ${progress.note}` : "";
       stage.textContent = `${t("teach.stage", progress)}${note}`;
     }
-  };
-  ["message", "job", "progress", "state", "end"].forEach((name) => events.addEventListener(name, follow));
+  });
   addEventListener("pagehide", () => events.close());
 }
