@@ -18,9 +18,9 @@ from blemish.errors import BusyError, ConflictError, ImageError, NotFoundError, 
 from blemish.images import decode_image
 from blemish.results import Verdict
 from blemish.station import audit
-from blemish.station.delivering import Deliverer, payload
-from blemish.station.inspecting import Inspector
+from blemish.station.delivering import Deliverer
 from blemish.station.states import OPERATIONAL, Event, State, StateMachine
+from blemish.station.station import Station
 from blemish.station.store import NewInspection, Store, StoredInspection
 from blemish.station.watching import DONE, UNREADABLE, Sources, Watcher
 
@@ -230,6 +230,25 @@ def test_a_file_that_comes_while_its_namesake_is_inspected_is_not_lost(
     assert [bytes_of(store, each) for each in stored(store)] == [image(1), image(2)]
 
 
+def test_what_was_read_while_it_changed_is_not_inspected(
+    store: Store, watcher: Watcher, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_folder(store, folder)
+    put(folder, "a.png", image(1), 1000)
+    read_bytes = Path.read_bytes
+
+    def changed_meanwhile(path: Path) -> bytes:
+        data = read_bytes(path)
+        if path == folder / "a.png" and data == image(1):
+            put(folder, "a.png", image(2), 2000)
+        return data
+
+    monkeypatch.setattr(Path, "read_bytes", changed_meanwhile)
+    watcher.start()
+    wait_until(lambda: names(folder / DONE) == {"a.png"})
+    assert [bytes_of(store, each) for each in stored(store)] == [image(2)]
+
+
 def test_a_name_that_cannot_be_printed_is_inspected_too(store: Store, watcher: Watcher, folder: Path) -> None:
     add_folder(store, folder)
     for index, name in enumerate((b"caf\xe9\n.png", b"x" * 220 + b".png", b"caf\xe8.png")):
@@ -364,28 +383,23 @@ def test_files_that_are_left_are_inspected_once_and_again_when_they_change(
     assert [path.name for path in folder.iterdir() if path.is_dir()] == []
 
 
-def test_from_a_folder_through_the_inspector_to_a_folder(
+def test_a_station_leads_from_a_folder_to_a_folder(
     tmp_path: Path, folder: Path, model_path: Path, category_dir: Path
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    with Store(tmp_path / "station") as store:
-        store.add_part("metal", who="anna")
-        store.add_model("metal", model_path.read_bytes(), origin="fit", who="anna", activate=True)
-        deliverer = Deliverer(store, every=0.01)
-        deliverer.sinks.add({"name": "disk", "kind": "folder", "folder": str(out)}, who="anna")
-        with Inspector(store, workers=1, sinks=deliverer.sinks.names, payload=payload) as inspector:
-            watcher = Watcher(store, inspector, **FAST)
-            add_folder(store, folder, part="metal")
-            for kind in ("good", "stain"):
-                path = category_dir / "test" / kind / "000.png"
-                put(folder, f"{kind}.png", path.read_bytes(), len(kind))
-            deliverer.start()
-            watcher.start()
-            wait_until(lambda: len(list(out.glob("*.json"))) == 2)
-            watcher.close()
-            deliverer.close()
-        found = stored(store)
+    with Station(tmp_path / "station", workers=1) as station:
+        station.store.add_part("metal", who="anna")
+        station.store.add_model("metal", model_path.read_bytes(), origin="fit", who="anna", activate=True)
+        station.deliverer.sinks.add({"name": "disk", "kind": "folder", "folder": str(out)}, who="anna")
+        add_folder(station.store, folder, part="metal")
+        station.deliverer.wake()
+        station.watcher.refresh()
+        for kind in ("good", "stain"):
+            path = category_dir / "test" / kind / "000.png"
+            put(folder, f"{kind}.png", path.read_bytes(), len(kind))
+        wait_until(lambda: len(list(out.glob("*.json"))) == 2)
+        found = stored(station.store)
     assert [each.part_id for each in found] == ["good", "stain"]
     assert found[1].verdict is Verdict.DEFECTIVE
     assert sorted(path.stem.split("-")[1] for path in out.glob("*.jpg")) == sorted(each.id for each in found)
@@ -453,6 +467,8 @@ def test_a_video_is_inspected_once_from_beginning_to_end(
     wait_until(lambda: len(stored(store)) == 5)
     wait_for_state(watcher, State.READY)
     watcher.close()
+    with store.transaction() as connection:
+        connection.execute("DELETE FROM inspections")  # as retention does after some time
     again = Watcher(store, stand, **FAST)  # type: ignore[arg-type]
     again.start()
     wait_for_state(again, State.READY)
@@ -461,6 +477,7 @@ def test_a_video_is_inspected_once_from_beginning_to_end(
     wait_until(lambda: names(folder / DONE) == {"a.png"})  # which stood still as long as the video
     again.close()
     assert stand.n_asked == 6
+    assert len(stored(store)) == 1
 
 
 def test_a_video_goes_on_where_the_station_was_stopped(store: Store, stand: Stand, film: Path) -> None:

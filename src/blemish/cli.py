@@ -626,6 +626,42 @@ def demo(
     _tell_page(page, as_json)
 
 
+@app.command(short_help="Run an inspection station: a service and pages for the line.")
+def serve(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of the station; it is made where there is none.")
+    ],
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; beyond this machine only once the station has an admin.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="<int>", help="Port; 0: any that is free.")] = 8000,
+    allow: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder below which images may be inspected by their path; may be given again."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="<int>", help="Images inspected at once; by default one a core.")
+    ] = None,
+    max_upload: Annotated[float, typer.Option(help="Largest request that is taken, in MB.")] = 64,
+    behind_https: Annotated[
+        bool, typer.Option("--behind-https", help="A proxy on this machine speaks HTTPS for the station.")
+    ] = False,
+) -> None:
+    """Run an inspection station until Ctrl-C: teach parts, inspect what comes, decide, and prove later what happened."""
+    from blemish.station.app import serve as run
+
+    run(
+        folder,
+        host=host,
+        port=port,
+        allowed=allow or [],
+        workers=workers,
+        upload_mb=max_upload,
+        behind_https=behind_https,
+        tell=lambda address: _say(f"The station is at {address} - Ctrl-C ends it."),
+    )
+
+
 @app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,

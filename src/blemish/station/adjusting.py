@@ -126,7 +126,7 @@ class Adjuster:
         with self._changing:
             detector, version = self._inspector.detector(part)
             limit = detector.threshold
-            alpha, unsure = limit.alpha or ALPHA, limit.unsure and limit.unsure.alpha
+            alpha, unsure = limit.alpha or ALPHA, None if limit.unsure is None else limit.unsure.alpha
             try:
                 changed = detector.with_zones(ignored, good, alpha=alpha, unsure=unsure, who=who, why=why)
             except DatasetError as error:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -93,8 +93,8 @@ def serve(
     port: int = 8000,
     allowed: Sequence[Path] = (),
     workers: int | None = None,
+    upload_mb: float = 64,
     behind_https: bool = False,
-    limits: Limits = Limits(),
     tell: Callable[[str], Any] = lambda address: None,
 ) -> None:
     """Run a station until the process is told to end, by Ctrl-C or SIGTERM; to be called in the main thread.
@@ -105,20 +105,23 @@ def serve(
         port: to listen on; 0: any that is free.
         allowed: as for `create_app`.
         workers: images that are inspected at once; by default one for each core.
+        upload_mb: largest request that is taken, in MB.
         behind_https: as for `create_app`.
-        limits: of what one sender may ask for.
         tell: called with the address once the station listens.
 
     Raises:
         StationError: the folder is in use, damaged or from a newer version; the address cannot be listened on; it is
             reached from beyond this machine, and the station has no admin.
-        SettingError: a folder to allow is none.
-        KeyboardInterrupt: it was told to end, and everything is closed.
+        SettingError: a folder to allow is none, or the largest request not above 0.
+        KeyboardInterrupt: it was ended by Ctrl-C, and everything is closed. SIGTERM makes it return.
     """
     from blemish.station.station import Station
 
-    local = is_loopback(host)
-    with _listening(host, port) as listener, contextlib.closing(Station(folder, workers=workers)) as station:
+    local, limits = is_loopback(host), Limits.of_upload(upload_mb)
+    with ExitStack() as opened:
+        opened.enter_context(_ending_whole())
+        listener = opened.enter_context(_listening(host, port))
+        station = opened.enter_context(contextlib.closing(Station(folder, workers=workers)))
         if (not local or behind_https) and not station.people.has_admin():
             reached = "A proxy would let others in" if local else f"{host} is reached from other machines"
             raise StationError(
@@ -138,11 +141,14 @@ def serve(
                 timeout_graceful_shutdown=_GRACE_SECONDS,
             ),
         )
-        with _ending_whole():
-            station.start()
-            shown = f"[{host}]" if ":" in host else host
-            tell(f"http://{shown}:{listener.getsockname()[1]}/")
-            server.run(sockets=[listener])
+        station.start()
+        shown = f"[{host}]" if ":" in host else host
+        tell(f"http://{shown}:{listener.getsockname()[1]}/")
+        server.run(sockets=[listener])
+
+
+class _EndedError(Exception):
+    """The process was told to end by SIGTERM."""
 
 
 class _Server(uvicorn.Server):
@@ -159,17 +165,16 @@ class _Server(uvicorn.Server):
 
 @contextlib.contextmanager
 def _ending_whole() -> Iterator[None]:
-    """Let SIGTERM close the station like Ctrl-C does: the server raises again what it was ended by."""
+    """Let SIGTERM close all that is open inside: the server raises again the signal that it was ended by."""
 
     def end(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
+        raise _EndedError
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
+    except _EndedError:
+        pass
     finally:
         signal.signal(signal.SIGTERM, before)
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Any, Final
 
-from blemish.errors import MissingExtraError
+from blemish.errors import MissingExtraError, SettingError
 from blemish.station.people import People, Role
 
 try:
@@ -87,6 +87,18 @@ class Limits:
     bytes_at_once: int = 512 * 2**20  # of all bodies that are in memory or on their way
     per_second: float = 200.0  # requests of one address or token, in the long run
     burst: int = 400  # requests of one address or token at once
+
+    @classmethod
+    def of_upload(cls, megabytes: float) -> Limits:
+        """Return limits with another size of an upload; at least four of them fit at once.
+
+        Raises:
+            SettingError: it is not above 0.
+        """
+        if not 0 < megabytes < math.inf:
+            raise SettingError(f"The largest upload is {megabytes} MB; expected more than 0.")
+        upload = round(megabytes * 2**20)
+        return cls(upload_bytes=upload, bytes_at_once=max(cls.bytes_at_once, 4 * upload))
 
 
 class Refusal(HTTPException):

@@ -15,7 +15,6 @@ the model in memory could go on, for nobody could prove later what judged.
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import time
 from collections import OrderedDict
@@ -376,7 +375,7 @@ class _Models:
     def _stamp(self, version: ModelVersion) -> tuple[int, ...]:
         """Say how the file looks from outside; a file that was replaced or written to looks different."""
         try:
-            about = os.stat(self._store.path(version.file))
+            about = self._store.path(version.file).stat()
         except OSError as error:
             raise _unusable(version, f"it cannot be read ({error.strerror or error})") from error
         return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns

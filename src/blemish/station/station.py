@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Final, Self
 
 from blemish.errors import BlemishError
+from blemish.station.delivering import Deliverer, payload
 from blemish.station.inspecting import Inspector
 from blemish.station.keeping import apply_retention
 from blemish.station.people import People
 from blemish.station.store import Store
 from blemish.station.teaching import Teacher
+from blemish.station.watching import Watcher
 
 _FIRST_RETENTION: Final = 300.0  # seconds after the start; a station that is restarted now and then gets to it too
 _RETENTION_EVERY: Final = 3600.0
@@ -34,8 +36,13 @@ class Station:
         with ExitStack() as opened:  # what is open already is closed again where the rest cannot be
             self.store = opened.enter_context(Store(folder))
             self.people = People(self.store)
-            self.inspector = opened.enter_context(Inspector(self.store, workers=workers))
+            self.deliverer = Deliverer(self.store)
+            opened.callback(self.deliverer.close)
+            sinks = self.deliverer.sinks.names
+            self.inspector = opened.enter_context(Inspector(self.store, workers=workers, sinks=sinks, payload=payload))
             self.teacher = opened.enter_context(Teacher(self.store, self.inspector))
+            self.watcher = Watcher(self.store, self.inspector)
+            opened.callback(self.watcher.close)
             self._opened = opened.pop_all()
         self._closing = threading.Event()
         self._retention = threading.Thread(target=self._keep, name="retention", daemon=True)
@@ -49,6 +56,8 @@ class Station:
 
     def start(self) -> None:
         """Begin to watch sources, to deliver results and to apply the retention."""
+        self.deliverer.start()
+        self.watcher.start()
         self._retention.start()
 
     def close(self) -> None:
