@@ -11,14 +11,17 @@ const section = document.querySelector("#what-if");
 const svg = document.querySelector("#histogram");
 const slider = document.querySelector("#slider");
 
-// The ends of the axis: around scores and limit, but a far outlier must not squeeze all the rest.
+// The ends of the axis: around scores and limit, but a far outlier must not squeeze all the rest. A bar begins exactly at
+// the threshold.
 function ends(data) {
-  const scores = [...data.good, ...data.inspections.map(({ score }) => score), data.threshold.value];
   const limit = data.threshold.value;
+  const scores = [...data.good, ...data.inspections.map(({ score }) => score), limit];
   const low = Math.min(...scores);
   const high = Math.min(Math.max(...scores), limit > 0 ? 3 * limit : Infinity);
   const margin = 0.05 * (high - low) || Math.abs(high) || 1;
-  return [low - margin, high + margin];
+  const width = (high - low + 2 * margin) / N_BARS;
+  const below = Math.ceil((limit - low + margin) / width);
+  return [limit - below * width, limit + (N_BARS - below) * width];
 }
 
 function ticks(low, high) {
@@ -34,7 +37,12 @@ function ticks(low, high) {
 function draw(data) {
   const [low, high] = ends(data);
   const x = (value) => (WIDTH * (Math.min(Math.max(value, low), high) - low)) / (high - low);
-  const bin = (score) => Math.min(Math.max(Math.floor(((score - low) / (high - low)) * N_BARS), 0), N_BARS - 1);
+  // A score that equals the threshold is not above it, so a bar includes its upper end.
+  const limitAt = Math.round(((data.threshold.value - low) / (high - low)) * N_BARS);
+  const bin = (score) => {
+    const place = limitAt - 1 + Math.ceil(((score - data.threshold.value) / (high - low)) * N_BARS);
+    return Math.min(Math.max(place, 0), N_BARS - 1);
+  };
   const counts = Array.from({ length: N_BARS }, () => ({ good: 0, unsure: 0, defective: 0, learned: 0 }));
   data.inspections.forEach(({ score, final }) => { counts[bin(score)][final] += 1; });
   data.good.forEach((score) => { counts[bin(score)].learned += 1; });
