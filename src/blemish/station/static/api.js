@@ -33,10 +33,13 @@ export async function send(method, address, body, headers = {}) {
   throw error;
 }
 
-// Say in a form what became of it.
+// Say in a form what became of it; a small one gets a place for it when there is something to say.
 export function tell(form, problem, done = "") {
-  form.querySelector(".problem").textContent = problem;
-  form.querySelector(".done").textContent = done;
+  for (const [name, role, text] of [["problem", "alert", problem], ["done", "status", done]]) {
+    const place = form.querySelector(`.${name}`);
+    if (place) place.textContent = text;
+    else if (text) form.append(element("p", { class: name, role }, text));
+  }
 }
 
 // Run what a form does: its buttons rest meanwhile, and a failure is told in it.

@@ -24,7 +24,10 @@ class Canvas {
     this.svg.addEventListener("pointermove", (event) => this.drag(event));
     ["pointerup", "pointercancel"].forEach((name) => this.svg.addEventListener(name, () => { this.held = null; }));
     this.svg.addEventListener("keydown", (event) => this.key(event));
-    this.svg.addEventListener("blur", () => { this.isByKeys = false; this.show(); });
+    this.svg.addEventListener("blur", () => { // a corner inside may get the focus, so nothing is drawn anew
+      this.isByKeys = false;
+      this.svg.querySelectorAll(".cross").forEach((line) => line.remove());
+    });
   }
 
   fit() {
