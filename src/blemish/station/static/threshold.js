@@ -66,7 +66,7 @@ function draw(data) {
   });
   parts.push(drawn("line", { class: "axis", x1: 0, x2: WIDTH, y1: BASE, y2: BASE }));
   ticks(low, high).forEach(([value, label]) => {
-    parts.push(drawn("text", { x: x(value), y: BASE + 20, "text-anchor": "middle" }, label));
+    parts.push(drawn("text", { x: x(value), y: BASE + 28, "text-anchor": "middle" }, label));
   });
   parts.push(drawn("line", { class: "now", x1: x(data.threshold.value), x2: x(data.threshold.value), y1: 26, y2: BASE }));
   const lower = data.threshold.unsure?.value;
