@@ -4,6 +4,7 @@ import { drawn, element, send, t, tell, working } from "./api.js";
 
 const STEP = 0.01; // of the image, that an arrow key moves; ten times as much with Shift
 const NEAR = 0.03; // of the image, from the first corner, that closes a polygon
+const FINGER = 44; // pixels of the screen around a corner that take hold of it
 const UNITS = 1000; // of the drawing, along either side
 
 const place = document.querySelector("#zones");
@@ -33,6 +34,7 @@ class Canvas {
   fit() {
     this.aspect = (this.image.naturalWidth || 1) / (this.image.naturalHeight || 1);
     this.svg.setAttribute("viewBox", `0 0 ${UNITS * this.aspect} ${UNITS}`);
+    this.svg.parentElement.style.maxWidth = `min(900px, ${72 * this.aspect}vh)`; // so that all of it is seen at once
     this.show();
   }
 
@@ -146,6 +148,7 @@ class Canvas {
     const hatch = drawn("pattern", { id: "hatch", width: 14, height: 14, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" });
     hatch.append(drawn("line", { class: "hatch-line", x1: 0, x2: 0, y1: 0, y2: 14 }));
     const parts = [hatch];
+    const reach = (FINGER / 2) * (UNITS / (this.svg.clientHeight || UNITS));
     this.zones.forEach((zone, index) => {
       parts.push(drawn("polygon", { class: "zone", points: points(zone) }));
       if (this.isOnlyShown) return;
@@ -154,7 +157,7 @@ class Canvas {
         const about = { "data-zone": index, "data-corner": corner, cx, cy };
         const label = t("zones.corner.of", { corner: corner + 1, n: index + 1 });
         parts.push(drawn("circle", { class: "corner", r: 9, tabindex: 0, role: "button", "aria-label": label, ...about }));
-        parts.push(drawn("circle", { class: "reach", r: 24, ...about }));
+        parts.push(drawn("circle", { class: "reach", r: reach, ...about }));
       });
     });
     if (this.draft.length) {
