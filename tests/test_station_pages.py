@@ -307,7 +307,7 @@ def test_versions_are_compared_activated_and_rolled_back(tab: Tab, line: Line) -
     at_ease(tab)
 
 
-def test_the_drift_chart_shows_a_dimmed_lamp(tab: Tab, line: Line) -> None:
+def test_the_drift_page_charts_the_score_and_what_a_camera_fault_would_change(tab: Tab, line: Line) -> None:
     line.station.store.activate(PART, 1, who="local")
     tab.page.goto(line.part("drift"))
     expect(tab.page.get_by_role("img", name="Control chart of Brightness")).to_be_visible()
@@ -391,6 +391,17 @@ def test_everything_is_reached_by_tab_and_named(browser: Browser, line: Line) ->
             assert page.evaluate("document.querySelectorAll('h1').length") == 1, path
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.className") == "skip"
+
+
+def test_an_old_verdict_is_not_taken_for_a_new_one_when_the_connection_is_lost(tab: Tab, tmp_path: Path) -> None:
+    with Station(tmp_path / "station", workers=1) as station:
+        station.store.add_part("plate", who="test")
+        with Served(station) as address:
+            tab.page.goto(address)
+            expect(tab.page.locator("#connection")).to_have_text("Live")
+            expect(tab.page.locator(".big.stale")).to_have_count(0)
+        expect(tab.page.locator("#connection")).to_contain_text("Connection lost", timeout=15_000)
+        expect(tab.page.locator(".big.stale")).to_have_count(1)
 
 
 # --------------------------------------------------------------------------------------------------------------- people

@@ -62,7 +62,8 @@ if (place) {
   showPicture();
 
   const events = new EventSource("/api/v1/inspections/events");
-  const lost = () => setTimeout(() => events.readyState === EventSource.OPEN || tellConnection(true), 1500);
+  // The station ends each stream after some minutes, and the browser comes again within three seconds.
+  const lost = () => setTimeout(() => events.readyState === EventSource.OPEN || tellConnection(true), 4500);
   events.addEventListener("open", () => {
     tellConnection(false);
     refresh();
