@@ -32,7 +32,8 @@ _MOST_IN_BANK: Final = 3072
 _MOST_ADDED: Final = 256  # embeddings that are added to a bank at once
 _CELLS_AT_ONCE: Final = 4096  # whose products with a bank are in memory together
 SHIFT: Final = 1  # cells that aligned parts may be out of place
-_N_CANDIDATES: Final = 100_000  # embeddings among which a bank is chosen
+_CANDIDATES: Final = 256  # embeddings of each image, or more of few images, among which a bank is chosen
+_N_LOOKED_AT: Final = 100_000  # embeddings of images that are added later, of which those that are lacked are added
 # Least square of a distance. Near 0 it is the difference of two numbers near 32, of which rounding leaves little; with
 # this floor, a distance of 0.03 where the largest is 8, every runtime agrees to 1e-4.
 SQUARE_FLOOR: Final = 1e-3
@@ -141,19 +142,17 @@ def distance_of_product(product: Tensor) -> Tensor:
     return (2 * BoundedNetwork.RADIUS**2 - 2 * product).clamp_min(SQUARE_FLOOR).sqrt()
 
 
-def nearest_reference(
-    embeddings: Sequence[Tensor], kind: Reference, generator: torch.Generator
-) -> ToNearestHere | ToNearest:
+def nearest_reference(embeddings: Sequence[Tensor], kind: Reference) -> ToNearestHere | ToNearest:
     """Choose the embeddings that stand for all good ones.
 
     Farthest first (Gonzalez 1985; as a coreset: Roth et al. 2022, "PatchCore", sec. 3.2): start in the middle, then
-    add again and again the one that is farthest from all that were chosen. Kept in half precision, which makes a model
-    file half as large.
+    add again and again the one that is farthest from all that were chosen. A bank is chosen among candidates that were
+    chosen in the same way from every cell of each image, so what is rare but good is not missed by chance. Kept in half
+    precision, which makes a model file half as large.
 
     Args:
         embeddings: ``(D, h, w)`` float32 of every good image; of one size where they are aligned.
         kind: per location or for the category.
-        generator: of the candidates for a bank.
     """
     if kind is Reference.LOCATION:
         stacked = torch.stack(list(embeddings))  # (n, D, h, w)
@@ -162,14 +161,12 @@ def nearest_reference(
         chosen, origins = _farthest_first(places, min(MEDOIDS, len(stacked)))  # (h w, k, D), (h w, k)
         medoids = chosen.reshape(h, w, *chosen.shape[1:]).permute(2, 3, 0, 1)  # (k, D, h, w)
         return ToNearestHere(medoids.half().float().contiguous(), origins.T.flatten())
-    candidates, whence = some_cells(embeddings, _N_CANDIDATES, generator)
+    candidates, whence = _farthest_of_each(embeddings, max(_CANDIDATES, math.ceil(BANK / len(embeddings))))
     chosen, index = _farthest_first(candidates[None], min(BANK, len(candidates)))
     return ToNearest(chosen[0].half().float(), whence[index[0]])
 
 
-def reference_of_shares(
-    embeddings: Sequence[Tensor], kind: Reference, generator: torch.Generator
-) -> ToNearestHere | ToNearest:
+def reference_of_shares(embeddings: Sequence[Tensor], kind: Reference) -> ToNearestHere | ToNearest:
     """Choose the embeddings of every image without a look at the others, equally many of each.
 
     So the set without one image is what the others alone would have made with such shares, and nothing is nearer to it
@@ -178,20 +175,28 @@ def reference_of_shares(
     Args:
         embeddings: ``(D, h, w)`` float32 of at most `SHARES` good images, at least two; of one size where aligned.
         kind: per location, where all of them are kept; or for the category, where each image's are farthest first.
-        generator: of the candidates for a bank.
     """
     if kind is Reference.LOCATION:
         medoids = torch.stack(list(embeddings))  # (n, D, h, w)
         origins = torch.arange(len(medoids)).repeat_interleave(math.prod(medoids.shape[2:]))
         return ToNearestHere(medoids.half().float(), origins)
-    n = len(embeddings)
-    chosen, whences = [], []
+    bank, whence = _farthest_of_each(embeddings, SHARED_BANK // len(embeddings))
+    return ToNearest(bank.half().float(), whence)
+
+
+def _farthest_of_each(embeddings: Sequence[Tensor], k: int) -> tuple[Tensor, Tensor]:
+    """Choose k cells of every image, farthest first, without a look at the others.
+
+    Returns:
+        Their embeddings ``(m, D)``, and ``(m, 3)`` int64: image, row, column.
+    """
+    chosen, whence = [], []
     for image, embedding in enumerate(embeddings):
-        candidates, whence = some_cells([embedding], _N_CANDIDATES // n, generator)
-        vectors, index = _farthest_first(candidates[None], min(SHARED_BANK // n, len(candidates)))
+        h, w = embedding.shape[1:]
+        vectors, index = _farthest_first(embedding.flatten(1).T.contiguous()[None], min(k, h * w))
         chosen.append(vectors[0])
-        whences.append(torch.cat([torch.full((len(index[0]), 1), image), whence[index[0], 1:]], dim=1))
-    return ToNearest(torch.cat(chosen).half().float(), torch.cat(whences))
+        whence.append(torch.stack([torch.full_like(index[0], image), index[0] // w, index[0] % w], dim=1))
+    return torch.cat(chosen), torch.cat(whence)
 
 
 def some_cells(embeddings: Sequence[Tensor], n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -263,7 +268,7 @@ def extended(
         medoids = chosen.reshape(h, w, *chosen.shape[1:]).permute(2, 3, 0, 1)
         added = ToNearestHere(medoids.half().float().contiguous(), index.T.flatten())
         return ToNearestHere(torch.cat([reference.medoids, added.medoids])), added
-    candidates, whence = some_cells(embeddings, _N_CANDIDATES, torch.Generator().manual_seed(0))
+    candidates, whence = some_cells(embeddings, _N_LOOKED_AT, torch.Generator().manual_seed(0))
     image, row, column = whence.T.tolist()
     counts = [counted[i][y, x] > 0 for i, y, x in zip(image, row, column, strict=True)]
     most = min(_MOST_ADDED, _MOST_IN_BANK - len(reference.bank))
