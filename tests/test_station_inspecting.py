@@ -351,7 +351,7 @@ def test_texts_that_cannot_be_shown_or_stored_are_refused(
     store: Store, inspector: Inspector, good: bytes, wrong: dict[str, str]
 ) -> None:
     with pytest.raises(SettingError, match="printable"):
-        inspector.inspect(**{"part": "metal", **wrong}, data=good)  # type: ignore[arg-type]
+        inspector.inspect(**{"part": "metal", **wrong}, data=good)
     assert store.inspections() == []
 
 

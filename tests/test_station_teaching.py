@@ -170,6 +170,21 @@ def test_good_parts_that_were_stopped_are_accepted(station: Station) -> None:
     assert station.store.model("metal").version == 2
 
 
+def test_what_was_accepted_does_not_undo_a_change_made_meanwhile(
+    station: Station, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = f"    progress('accepting', 1, 2)\n    while not Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.01)\n"
+    instead(monkeypatch, body + "    from blemish import Detector; return Detector.load(task['model'])")
+    job = station.teacher.accept("metal", [stopped(station.store)[0].id], who="ben")
+    running(station.teacher, job)
+    moved = station.teacher.set_threshold("metal", value=3.0, who="anna")
+    (tmp_path / "go").touch()
+    job = ended(station.teacher, job)
+    assert job.version == 3
+    assert "does not inspect" in job.message
+    assert station.store.model("metal") == moved
+
+
 def test_the_demo_teaches_and_inspects_a_drawn_part(empty: Station, monkeypatch: pytest.MonkeyPatch) -> None:
     small = "import blemish.demo as d; d._N_TRAIN, d._N_TEST, d._N_PER_FLAW = 30, 3, 3"
     code = f"{small}; from blemish.station.teaching_job import main; main()"
@@ -215,6 +230,8 @@ def test_jobs_run_one_after_the_other_in_their_order(empty: Station, monkeypatch
         ("fit", {"seed": -1}),
         ("fit", {"activate": "no"}),
         ("fit", {"zones": [[[0, 0], [1, 1]]]}),
+        ("fit", {"why": "\ud800"}),
+        ("accept", {"inspections": ["\ud800"]}),
         ("accept", {"inspections": []}),
     ],
 )

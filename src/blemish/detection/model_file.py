@@ -153,8 +153,8 @@ def model_from_bytes(data: bytes, name: str) -> Model:
     return _read_model(io.BytesIO(data), Path(name))
 
 
-def _read_model(file: Path | io.BytesIO, path: Path) -> Model:
-    parts = _read_parts(file, path)
+def _read_model(source: Path | io.BytesIO, path: Path) -> Model:
+    parts = _read_parts(source, path)
     description = _read_description(path, parts["model.json"])
     try:
         with np.load(io.BytesIO(parts["weights.npz"]), allow_pickle=False) as file:
@@ -164,9 +164,9 @@ def _read_model(file: Path | io.BytesIO, path: Path) -> Model:
     return Model(description, parts["graph.onnx"], weights, parts.get("patches.npz"), parts.get("former.xz"))
 
 
-def _read_parts(file: Path | io.BytesIO, path: Path) -> dict[str, bytes]:
+def _read_parts(source: Path | io.BytesIO, path: Path) -> dict[str, bytes]:
     try:
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(source) as archive:
             sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
             if not {*_PARTS, _SUMS} <= set(sizes):
                 raise _unusable(path, f"it lacks {', '.join(sorted({*_PARTS, _SUMS} - set(sizes)))}")

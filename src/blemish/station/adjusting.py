@@ -121,7 +121,8 @@ class Adjuster:
                 the option ``zones``.
             NotFoundError: no such part, or it was not taught yet.
         """
-        ignored = None if not polygons else self.mask(part, polygons)
+        zones = checked_zones(polygons) if polygons else None
+        ignored = None if zones is None else self.mask(part, zones)
         good = [self._store.path(image.file) for image in self._store.good_images(part, used_only=True)]
         with self._changing:
             detector, version = self._inspector.detector(part)
@@ -131,7 +132,7 @@ class Adjuster:
                 changed = detector.with_zones(ignored, good, alpha=alpha, unsure=unsure, who=who, why=why)
             except DatasetError as error:
                 raise DatasetError(f"{error} Here: start teaching anew with these zones.") from error
-            return self._add(changed, version, "zones", who=who, why=why, zones=polygons or None)
+            return self._add(changed, version, "zones", who=who, why=why, zones=zones)
 
     def add_model(self, part: str, data: bytes, *, who: str, why: str = "", activate: bool = True) -> ModelVersion:
         """Take a model file from elsewhere.
@@ -177,7 +178,7 @@ class Adjuster:
         Raises:
             SettingError: these are no polygons, or they leave nothing or everything.
         """
-        outlines = _checked(polygons)
+        outlines = [np.array(polygon) for polygon in checked_zones(polygons)]
         height, width = self._shape(part)
         scale = _MASK_SIDE / max(height, width)
         mask = np.zeros((max(round(scale * height), 1), max(round(scale * width), 1)), dtype=np.uint8)
@@ -323,8 +324,12 @@ def threshold_of(threshold: Threshold) -> dict[str, Any]:
     return {**asdict(threshold), "promise": promise(threshold)}
 
 
-def _checked(polygons: Polygons) -> list[NDArray[np.float64]]:
-    """Return the corners of each polygon: ``(n, 2)``, x and y in [0, 1]."""
+def checked_zones(polygons: Polygons) -> list[list[list[float]]]:
+    """Return polygons, as `Adjuster.set_zones` takes them, as plain numbers.
+
+    Raises:
+        SettingError: these are no polygons.
+    """
     expected = (
         f"expected 1 to {_MOST_POLYGONS} polygons of 3 to {_MOST_CORNERS} corners [x, y], each from 0 to 1: shares of "
         "the image's width and height."
@@ -341,7 +346,7 @@ def _checked(polygons: Polygons) -> list[NDArray[np.float64]]:
     for outline in outlines:
         if not 3 <= len(outline) <= _MOST_CORNERS or not ((outline >= 0) & (outline <= 1)).all():  # so that NaN fails
             raise SettingError(f"Found a polygon {outline.tolist()[:3]} of {len(outline)} corners; {expected}")
-    return outlines
+    return [outline.tolist() for outline in outlines]
 
 
 def _outlines(ignored: Mask) -> list[list[list[float]]]:

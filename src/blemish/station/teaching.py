@@ -32,7 +32,7 @@ from blemish.detection.zones import to_text
 from blemish.errors import BlemishError, BusyError, ConflictError, NotFoundError, SettingError
 from blemish.images import IMAGE_SUFFIXES
 from blemish.results import Verdict
-from blemish.station.adjusting import ALPHA, Adjuster, summary_of
+from blemish.station.adjusting import ALPHA, Adjuster, checked_zones, summary_of
 from blemish.station.inspecting import Inspector
 from blemish.station.store import Filter, GoodImage, Job, Store
 
@@ -45,6 +45,7 @@ _OPTIONS: Final[dict[str, frozenset[str]]] = {  # kind -> what may be said of it
     "demo": frozenset(),
 }
 _MOST_MINUTES: Final = 24 * 60
+_MOST_WHY: Final = 2000  # characters of a reason
 _DEMO_ALPHA: Final = 0.05  # the smallest that the 20 images held out of the demo's 100 can promise
 _N_DEFECTIVE: Final = 50  # newest parts that people called defective, which an acceptance must not let pass
 _N_DEMO: Final = 3  # inspected images of each kind in the demo
@@ -131,6 +132,7 @@ class Teacher(Adjuster):
         """
         _require_options(kind, options)
         if options.get("zones"):
+            options = {**options, "zones": checked_zones(options["zones"])}
             self.mask(part, options["zones"])
         with self._news:
             busy = self._store.jobs(part=part, states=("queued", "running"), limit=1)
@@ -452,6 +454,8 @@ class Teacher(Adjuster):
                 path = sorted(each for each in folder.iterdir() if each.suffix in IMAGE_SUFFIXES)[index]
                 name = f"{folder.name}-{index + 1}"
                 for _ in range(60):  # a busy line goes first; a demo beside one is rare
+                    if self._is_closed:
+                        return
                     with contextlib.suppress(BusyError):
                         self._inspector.inspect(
                             job.part,
@@ -489,11 +493,16 @@ def _require_options(kind: str, options: Mapping[str, Any]) -> None:
     require_alpha(ALPHA if alpha is None else alpha, options.get("unsure"))
     if not isinstance(options.get("activate", True), bool):
         raise SettingError(f"activate is {options['activate']!r}; expected true or false.")
-    if not isinstance(options.get("why", ""), str):
-        raise SettingError(f"why is {options['why']!r}; expected text.")
+    why = options.get("why", "")
+    if not isinstance(why, str) or len(why) > _MOST_WHY or why != why.encode(errors="ignore").decode():
+        raise SettingError(f"why is {str(why)[:80]!r}; expected text of at most {_MOST_WHY} characters.")
     if kind == "accept":
         given = options.get("inspections")
-        if not isinstance(given, list) or not given or not all(isinstance(each, str) for each in given):
+        if (
+            not isinstance(given, list)
+            or not given
+            or not all(isinstance(each, str) and each.isascii() for each in given)
+        ):
             raise SettingError("Expected the ids of one or more inspections to accept.")
 
 
