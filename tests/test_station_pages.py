@@ -360,8 +360,7 @@ PAGES = (
 )
 
 
-@pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
 def test_no_page_is_wider_than_the_screen_and_all_that_is_touched_is_large(
     browser: Browser, line: Line, width: int, scheme: str
 ) -> None:
