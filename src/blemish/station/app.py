@@ -20,6 +20,7 @@ try:
 
     from blemish.station.api import inspections, machine, office, parts, session, teaching
     from blemish.station.api.context import ERRORS, Context, tell_errors
+    from blemish.station.pages import pages
 except ModuleNotFoundError as missing:
     raise MissingExtraError.of(missing, "station") from missing
 
@@ -73,6 +74,7 @@ def create_app(
         routes.include_router(module.router)
     app.include_router(routes)
     app.include_router(machine.router, include_in_schema=False)
+    app.include_router(pages(station))
     app.add_middleware(
         Guard,
         people=station.people,
