@@ -386,19 +386,23 @@ def _digest(secret: str) -> str:
 
 def _hashed(name: str, password: str) -> str:
     """Check a new password and return ``scrypt$N$R$P$SALT$HASH``."""
-    n_bytes = len(password.encode("utf-8", "surrogatepass"))
-    if len(password) < LEAST_LENGTH or n_bytes > _MOST_BYTES or password.casefold() == name.casefold():
+    if len(password) < LEAST_LENGTH or not _may_be_one(password) or password.casefold() == name.casefold():
         raise SettingError(
             f"The password has {len(password)} characters; expected {LEAST_LENGTH} or more, at most {_MOST_BYTES} "
-            "bytes, and not the name. Several words in a row are easy to remember and hard to guess."
+            "bytes, none of them 0, and not the name. Several words in a row are easy to remember and hard to guess."
         )
     salt = secrets.token_bytes(16)
     text = (base64.b64encode(part).decode() for part in (salt, _scrypt(password, salt, _N, _R, _P)))
     return "$".join(["scrypt", str(_N), str(_R), str(_P), *text])
 
 
+def _may_be_one(password: str) -> bool:
+    """Say whether scrypt may be given this: zeros at the end count for nothing there, so there must be none."""
+    return len(password.encode("utf-8", "surrogatepass")) <= _MOST_BYTES and "\0" not in password
+
+
 def _matches(password: str, stored: str) -> bool:
-    if len(password.encode("utf-8", "surrogatepass")) > _MOST_BYTES:
+    if not _may_be_one(password):
         return False
     _, n, r, p, salt, expected = stored.split("$")
     found = _scrypt(password, base64.b64decode(salt), int(n), int(r), int(p))
