@@ -131,7 +131,7 @@ def apply_retention(store: Store, policy: Retention | None = None) -> Removed:
     A clock that jumps ahead must not empty the station. So the retention has a clock of its own, which follows the
     machine's by two hours in a run at most, and goes back with it at once. While the machine's clock is wrong, each
     hour removes two hours' worth of the oldest images and no more; a station that stood still for a month has caught
-    up after fifteen days.
+    up after another month.
 
     Args:
         store: whose files are removed.
