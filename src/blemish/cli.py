@@ -972,10 +972,10 @@ def _password(file: Path | None) -> str:
         answer: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
         return answer
     try:
-        lines = (sys.stdin if str(file) == "-" else file.open(encoding="utf-8-sig")).read().splitlines()
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingError(f"No password can be read from {file} ({error}); expected a line of UTF-8 text.") from error
-    return lines[0] if lines else ""
+    return text.partition("\n")[0].rstrip("\r")
 
 
 def _noted(head: str | None) -> Any:
