@@ -23,7 +23,7 @@ from blemish.results import Threshold
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = typer.main.get_command(app).commands
+ALONE = {name: each for name, each in typer.main.get_command(app).commands.items() if not hasattr(each, "commands")}
 LINK = re.compile(r"""\]\(([^)\s]+)|(?:src|href)="([^"]+)""")
 
 
@@ -42,6 +42,19 @@ def options_of(command: Any) -> set[str]:
     }
 
 
+def below(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the commands of a group, by what is written to call them."""
+    for word, each in getattr(command, "commands", {}).items():
+        if hasattr(each, "commands"):
+            yield from below(f"{name}{word} ", each)
+        elif name:
+            yield f"{name}{word}", each
+
+
+GROUPED = dict(below("", typer.main.get_command(app)))
+COMMANDS = ALONE | GROUPED
+
+
 def links() -> Iterator[tuple[Path, str]]:
     for page in PAGES:
         for match in LINK.finditer(page.read_text(encoding="utf-8")):
@@ -52,10 +65,18 @@ def links() -> Iterator[tuple[Path, str]]:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_a_section_with_an_example(name: str) -> None:
-    assert f"blemish {name} " in section_of(name)
+    assert f"blemish {name} " in section_of(name.partition(" ")[0])
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", GROUPED)
+def test_every_option_is_named_by_its_command_in_a_group_and_no_other_is(name: str) -> None:
+    row = re.search(rf"^\| `blemish {name} .*` \| .+ \| (.*) \|$", section_of(name.partition(" ")[0]), flags=re.MULTILINE)
+    assert row is not None
+    expected = {option for option in options_of(GROUPED[name]) if option.startswith("--")}
+    assert set(re.findall(r"`([^`]+)`", row[1])) == expected
+
+
+@pytest.mark.parametrize("name", ALONE)
 def test_every_option_is_named_by_its_command_and_no_other_is(name: str) -> None:
     listed = re.search(r"^Options: (.+)$", section_of(name), flags=re.MULTILINE)
     assert listed is not None
