@@ -20,7 +20,17 @@ from PIL import Image
 
 from blemish import images
 from blemish.errors import ImageError, OutputError
-from blemish.images import as_image, prepare, read_image, read_mask, resize, write_bytes, write_image
+from blemish.images import (
+    IMAGE_SUFFIXES,
+    as_image,
+    prepare,
+    read_image,
+    read_mask,
+    resize,
+    samples_of,
+    write_bytes,
+    write_image,
+)
 
 Bytes = NDArray[np.uint8]
 
@@ -207,6 +217,21 @@ def test_every_kind_gives_the_same_grey_picture(kind: str, file: File) -> None:
 def test_every_kind_gives_float32_between_0_and_1(kind: str, file: File) -> None:
     image = read_image(file(GREY_KINDS[kind](GREY)))
     assert (image.dtype, image.min(), image.max()) == (np.float32, 0, 1)
+
+
+@pytest.mark.parametrize("kind", GREY_KINDS)
+def test_bytes_are_read_like_a_file_and_tell_their_suffix(kind: str, file: File) -> None:
+    data = GREY_KINDS[kind](GREY)
+    samples = samples_of(data)
+    np.testing.assert_array_equal(samples.grey(), read_image(file(data)))
+    assert samples.suffix in IMAGE_SUFFIXES
+    assert {".jpg": "jpeg", ".tif": "tiff"}.get(samples.suffix, samples.suffix[1:]) == kind.split()[0]
+
+
+def test_bytes_that_are_no_image_are_called_by_their_name() -> None:
+    for data in (b"", b"no image", GREY_KINDS["png 8"](GREY)[:60]):
+        with pytest.raises(ImageError, match=r"'upload 7'"):
+            samples_of(data, "upload 7")
 
 
 @pytest.mark.parametrize("kind", GREY_KINDS)

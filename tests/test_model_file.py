@@ -14,7 +14,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from blemish.detection.detector import Detector
-from blemish.detection.model_file import FORMAT, Description, Model, read_model, write_model
+from blemish.detection.model_file import (
+    FORMAT,
+    Description,
+    Model,
+    model_from_bytes,
+    model_to_bytes,
+    read_model,
+    write_model,
+)
 from blemish.detection.preparation import Preparation
 from blemish.detection.runtime import Runtime
 from blemish.errors import ModelFileError, OutputError
@@ -130,6 +138,14 @@ def test_round_trip(path: Path) -> None:
     assert model.description == MODEL.description
     assert model.graph == MODEL.graph
     assert (model.weights["layer.weight"] == MODEL.weights["layer.weight"]).all()
+
+
+def test_bytes_are_those_of_the_file(path: Path) -> None:
+    data = model_to_bytes(MODEL)
+    assert data == path.read_bytes()
+    assert model_from_bytes(data, "a model").description == MODEL.description
+    with pytest.raises(ModelFileError, match="a model"):
+        model_from_bytes(data[:-1], "a model")
 
 
 def test_patches_come_back_and_need_not_be_there(path: Path, tmp_path: Path) -> None:

@@ -68,6 +68,24 @@ def run_demo(out: Path, seed: int = 0, progress: Progress = silent) -> Path:
     return out / "report.html"
 
 
+def draw_part(folder: Path, seed: int = 0, progress: Progress = silent) -> list[Path]:
+    """Draw one surface of the demo, laid out as MVTec AD is.
+
+    Args:
+        folder: for ``train/good``, ``test`` and ``ground_truth``; its last part becomes the category's name.
+        seed: of everything random.
+        progress: told after every image.
+
+    Returns:
+        The good images to learn from.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    _draw_category(_CATEGORIES[0], folder, seed, progress)
+    return sorted((folder / "train" / "good").iterdir())
+
+
 def _draw_category(category: _Category, folder: Path, seed: int, progress: Progress) -> None:
     """Draw good images to learn from, good and defective ones to judge, and masks, laid out as MVTec AD is."""
     rng = np.random.default_rng([seed, *category.name.encode()])

@@ -12,6 +12,7 @@ BlemishError
 ├── NotFoundError      the station has no part, version, inspection or user of this name
 ├── ConflictError      the station holds something that speaks against it, such as a part of the same name
 ├── AccessError        a name, password or token is wrong, too old, or not enough
+├── BusyError          the station has as much to do as it can hold; try again a little later
 └── MissingExtraError  a part of Blemish is not installed
 """
 
@@ -67,6 +68,15 @@ class AccessError(BlemishError):
 
     def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
         """Keep how many seconds to wait before the next attempt is looked at; 0: it may come at once."""
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class BusyError(BlemishError):
+    """The station has as much to do as it can hold; nothing of what was asked was begun."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        """Keep after how many seconds it is worth trying again."""
         super().__init__(message)
         self.retry_after = retry_after
 

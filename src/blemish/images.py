@@ -36,6 +36,7 @@ MAX_PIXELS = 2**28  # 16384 x 16384; a header that declares more is taken for a 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
+_SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp"}
 _DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff"})  # those that can hold 16-bit samples
 _WHITE = {np.dtype(np.bool_): 1, np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 # Rec. 601 in thousandths: 8-bit sums stay whole, so grey stored as RGB is exactly that grey.
@@ -69,6 +70,7 @@ class Samples:
     height: int
     width: int
     rows: Callable[[int, int], NDArray[Any]]  # (first, last + 1) -> these rows, in one of the forms `as_image` takes
+    suffix: str  # one of ``IMAGE_SUFFIXES``, by what the file holds and not by its name
 
     def grey(self) -> FloatArray:
         """Return the whole picture as grey: ``(height, width)`` float32 in [0, 1]."""
@@ -83,6 +85,22 @@ def read_samples(path: Path | str) -> Samples:
     """
     with _errors_naming(Path(path)), _opened(Path(path)) as file:
         return _decode(file)
+
+
+def samples_of(data: bytes, name: str = "the image") -> Samples:
+    """Read the bytes of an image file like `read_samples`.
+
+    Args:
+        data: all of them.
+        name: what errors call it.
+
+    Raises:
+        ImageError: as for `read_image`.
+    """
+    with _errors_naming(Path(name)):
+        if not data:
+            raise ImageError("it is empty (0 bytes); expected an image. Export or send it again.")
+        return _decode(io.BytesIO(data))
 
 
 def decode_image(data: bytes) -> FloatArray:
@@ -307,7 +325,7 @@ def _decode(file: BinaryIO) -> Samples:
     if image.mode == "F":
         for top in range(0, image.height, _ROWS):
             _white(rows(top, min(top + _ROWS, image.height)))
-    return Samples(image.height, image.width, rows)
+    return Samples(image.height, image.width, rows, _SUFFIXES[str(image.format)])
 
 
 class _RulesForPillow:

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.images import as_image, as_samples, read_samples, resize
+from blemish.images import Samples, as_image, as_samples, read_samples, resize
 from blemish.results import FloatArray
 
 KEPT: Final = 2**25  # pixels of the largest picture that is kept as float32: 134 MB; most photographs are smaller
@@ -41,7 +41,11 @@ class GreyImage:
         Raises:
             ImageError: as for `images.read_image`.
         """
-        samples = read_samples(path)
+        return cls.of_samples(read_samples(path))
+
+    @classmethod
+    def of_samples(cls, samples: Samples) -> Self:
+        """Take an image file that was read already."""
         return cls(samples.height, samples.width, lambda top, bottom: as_image(samples.rows(top, bottom)))
 
     @classmethod

@@ -115,6 +115,11 @@ def write_model(model: Model, path: Path) -> None:
     Raises:
         OutputError: the place cannot be written; what was there before is still there.
     """
+    write_bytes(path, model_to_bytes(model))
+
+
+def model_to_bytes(model: Model) -> bytes:
+    """Make the bytes of a model file."""
     description = {"format": FORMAT, **asdict(model.description)}
     arrays = io.BytesIO()
     np.savez(arrays, **model.weights)  # type: ignore[arg-type]
@@ -131,7 +136,7 @@ def write_model(model: Model, path: Path) -> None:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in parts.items():
             archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), data, zipfile.ZIP_DEFLATED)
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def read_model(path: Path) -> Model:
@@ -140,7 +145,16 @@ def read_model(path: Path) -> Model:
     Raises:
         ModelFileError: the file is missing, truncated, changed, from a newer version, or no model file at all.
     """
-    parts = _read_parts(path)
+    return _read_model(path, path)
+
+
+def model_from_bytes(data: bytes, name: str) -> Model:
+    """Read the bytes of a model file like `read_model`; errors call it by its name."""
+    return _read_model(io.BytesIO(data), Path(name))
+
+
+def _read_model(file: Path | io.BytesIO, path: Path) -> Model:
+    parts = _read_parts(file, path)
     description = _read_description(path, parts["model.json"])
     try:
         with np.load(io.BytesIO(parts["weights.npz"]), allow_pickle=False) as file:
@@ -150,9 +164,9 @@ def read_model(path: Path) -> Model:
     return Model(description, parts["graph.onnx"], weights, parts.get("patches.npz"), parts.get("former.xz"))
 
 
-def _read_parts(path: Path) -> dict[str, bytes]:
+def _read_parts(file: Path | io.BytesIO, path: Path) -> dict[str, bytes]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
             if not {*_PARTS, _SUMS} <= set(sizes):
                 raise _unusable(path, f"it lacks {', '.join(sorted({*_PARTS, _SUMS} - set(sizes)))}")
