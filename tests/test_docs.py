@@ -70,7 +70,8 @@ def test_every_command_has_a_section_with_an_example(name: str) -> None:
 
 @pytest.mark.parametrize("name", GROUPED)
 def test_every_option_is_named_by_its_command_in_a_group_and_no_other_is(name: str) -> None:
-    row = re.search(rf"^\| `blemish {name} .*` \| .+ \| (.*) \|$", section_of(name.partition(" ")[0]), flags=re.MULTILINE)
+    section = section_of(name.partition(" ")[0])
+    row = re.search(rf"^\| `blemish {name} .*` \| .+ \|(.*)\|$", section, flags=re.MULTILINE)
     assert row is not None
     expected = {option for option in options_of(GROUPED[name]) if option.startswith("--")}
     assert set(re.findall(r"`([^`]+)`", row[1])) == expected
@@ -143,6 +144,12 @@ def test_the_readme_is_short() -> None:
 @pytest.mark.parametrize(("page", "target"), list(links()), ids=lambda value: str(getattr(value, "name", value)))
 def test_relative_links_lead_to_files(page: Path, target: str) -> None:
     assert (page.parent / target).exists()
+
+
+def test_every_test_that_shows_a_fault_is_there() -> None:
+    named = re.findall(r"`(tests/\w+\.py)::(\w+)`", text_of("docs/reliability.md"))
+    assert len(named) > 30
+    assert [name for file, name in named if f"\ndef {name}(" not in text_of(file)] == []
 
 
 def test_the_changelog_begins_with_this_version() -> None:
