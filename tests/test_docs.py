@@ -23,7 +23,8 @@ from blemish.results import Threshold
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-ALONE = {name: each for name, each in typer.main.get_command(app).commands.items() if not hasattr(each, "commands")}
+ROOT_COMMAND: Any = typer.main.get_command(app)
+ALONE = {name: each for name, each in ROOT_COMMAND.commands.items() if not hasattr(each, "commands")}
 LINK = re.compile(r"""\]\(([^)\s]+)|(?:src|href)="([^"]+)""")
 
 
@@ -51,7 +52,7 @@ def below(name: str, command: Any) -> Iterator[tuple[str, Any]]:
             yield f"{name}{word}", each
 
 
-GROUPED = dict(below("", typer.main.get_command(app)))
+GROUPED = dict(below("", ROOT_COMMAND))
 COMMANDS = ALONE | GROUPED
 
 

@@ -137,9 +137,7 @@ def test_the_first_user_makes_the_station_and_no_other_command_does(tmp_path: Pa
         assert "holds no station" in str(result.exception)
     assert "holds no station" in str(run("backup", tmp_path / "new", tmp_path / "b.tar").exception)
     assert list(tmp_path.iterdir()) == []
-    result = station(
-        "user", "add", tmp_path / "new", "anna", "--role", "admin", "--password-file", "-", typed=PASSWORD
-    )
+    result = station("user", "add", tmp_path / "new", "anna", "--role", "admin", "--password-file", "-", typed=PASSWORD)
     assert "is a new station" in result.stderr
     with Store(tmp_path / "new") as made:
         assert People(made).has_admin()
@@ -260,7 +258,8 @@ def test_retention_is_shown_and_set(store: Store) -> None:
     assert len(audit.entries(store)) == before + 1
     station("retention", store.folder, "--image-gb", 0.5)  # what is not given is kept for ever
     assert json.loads(station("retention", store.folder, "--json").stdout) == {
-        **{"image_days": None, "record_days": None},
+        "image_days": None,
+        "record_days": None,
         "image_bytes": 500_000_000,
     }
     for wrong in (("--image-days", 0), ("--record-days", 3), ("--image-gb", "nan"), ("--clear", "--image-days", 1)):
@@ -299,6 +298,6 @@ def test_commands_work_where_the_packages_of_the_server_are_not_installed(store:
         "from blemish.cli import main\n"
         "main()\n"
     )
-    command = [sys.executable, "-c", code, "station", "verify", store.folder]
+    command = [sys.executable, "-c", code, "station", "verify", str(store.folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, str(audit.verify(store).head))

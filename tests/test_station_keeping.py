@@ -159,7 +159,7 @@ def test_a_record_whose_image_is_still_there_stays(store: Store) -> None:
 def test_a_policy_that_makes_no_sense_is_refused(name: str, value: float) -> None:
     if (name, value) == ("image_bytes", 1e9):
         return
-    values = {"image_days": 1.0, name: value}
+    values: dict[str, Any] = {"image_days": 1.0, name: value}
     with pytest.raises(SettingError, match=rf"{name} is .*; expected"):
         Retention(**values)
 
@@ -318,7 +318,7 @@ def test_check_finds_a_broken_audit_log(store: Store) -> None:
 
 def test_many_files_without_a_row_are_waited_for_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(keeping.time, "sleep", waits.append)
+    monkeypatch.setattr("blemish.station.keeping.time.sleep", waits.append)
     for number in range(50):
         (store.folder / "images" / f"{number}.png").write_bytes(b"?")
     assert len(check(store).unnamed) == 50
@@ -543,7 +543,10 @@ def member(name: str, data: bytes = b"evil", kind: bytes = tarfile.REGTYPE, link
 @pytest.mark.parametrize(
     "slipped_in",
     [
-        *(member(name) for name in ("../evil", "images/../../evil", "/tmp/evil", "images/..", "evil", "lock", "images")),
+        *(
+            member(name)
+            for name in ("../evil", "images/../../evil", "/tmp/evil", "images/..", "evil", "lock", "images")
+        ),
         *(member(name) for name in ("images\\..\\evil", "station.sqlite-wal", "incoming/0.json", "./images/../x")),
         member("images/evil", kind=tarfile.SYMTYPE, link="/etc/passwd"),
         member("images/evil", kind=tarfile.LNKTYPE, link=DATABASE),
@@ -562,13 +565,14 @@ def test_a_small_file_that_says_it_is_huge_is_refused(backup: Path, tmp_path: Pa
     def hollow(members: list[Member]) -> list[Member]:
         entry, data = member("images/evil", b"")
         entry.pax_headers = {
-            **{"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.name": "images/evil"},
-            **{"GNU.sparse.size": str(2**50), "GNU.sparse.numblocks": "0", "GNU.sparse.map": ""},
+            "GNU.sparse.size": str(2**50),
+            "GNU.sparse.numblocks": "1",
+            "GNU.sparse.map": f"{2**50},0",
         }
         return [(entry, data), *members]
 
     rewritten(backup, hollow)
-    refuse(backup, tmp_path / "again", "not a usable backup")
+    refuse(backup, tmp_path / "again", "which no station has")
 
 
 def test_a_member_that_comes_twice_is_refused(backup: Path, tmp_path: Path) -> None:

@@ -78,12 +78,10 @@ def test_another_role_counts_at_once_where_somebody_is_logged_in(staff: People) 
 
 
 def test_the_last_admin_stays_one(staff: People) -> None:
-    for act in (
-        lambda: staff.set_role("Anna", Role.OPERATOR, who="Anna"),
-        lambda: staff.disable("anna", who="Anna"),
-    ):
-        with pytest.raises(ConflictError, match="last admin"):
-            act()
+    with pytest.raises(ConflictError, match="last admin"):
+        staff.set_role("Anna", Role.OPERATOR, who="Anna")
+    with pytest.raises(ConflictError, match="last admin"):
+        staff.disable("anna", who="Anna")
     staff.set_role("Anna", Role.ADMIN, who="Anna")
     staff.set_role("Ben", Role.ADMIN, who="Anna")
     staff.disable("Anna", who="Ben")
@@ -126,7 +124,8 @@ def test_names_that_look_alike_are_the_same(staff: People) -> None:
 
 
 @pytest.mark.parametrize(
-    "password", ["", "x" * (LEAST_LENGTH - 1), "x" * 1025, "\u20ac" * 342, "zeros" + "\0" * 9, "maintenance", "MAINTENANCE"]
+    "password",
+    ["", "x" * (LEAST_LENGTH - 1), "x" * 1025, "\u20ac" * 342, "zeros" + "\0" * 9, "maintenance", "MAINTENANCE"],
 )
 def test_a_weak_or_huge_password_is_refused(staff: People, password: str) -> None:
     with pytest.raises(SettingError, match="expected 10 or more"):

@@ -1108,7 +1108,7 @@ class Store:
             yield
             is_settled = True
         finally:
-            if is_settled or not any(os.path.exists(self.path(file)) for file in files):
+            if is_settled or not any(self.path(file).exists() for file in files):
                 with contextlib.suppress(OSError):
                     note.unlink(missing_ok=True)
 
