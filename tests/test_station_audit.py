@@ -119,6 +119,15 @@ def test_a_changed_entry_is_found_at_its_place(store: Store, column: str, value:
     assert audit.entries(store)[N - 4].sequence == 4  # and it can still be read
 
 
+@pytest.mark.parametrize("value", ["x'ff00'", "CAST(x'ff' AS TEXT)", "7", "''"])
+def test_a_newest_entry_without_a_hash_shows_and_the_log_goes_on(store: Store, value: str) -> None:
+    tamper(store, f"UPDATE audit SET hash = {value} WHERE sequence = {N}")
+    store.note("anna", "test.note")
+    found = audit.verify(store)
+    assert found.head.sequence == N + 1
+    assert f"Entry {N} was changed" in found.faults[0]
+
+
 def test_bytes_that_are_shown_like_the_text_that_was_there_are_found(store: Store) -> None:
     store.note("\\xff", "test.note")
     tamper(store, f"UPDATE audit SET who = CAST(x'ff' AS TEXT) WHERE sequence = {N + 1}")

@@ -115,8 +115,9 @@ def append(connection: sqlite3.Connection, at: str, who: str, what: str, part: s
 
 def head(connection: sqlite3.Connection) -> Head:
     """Return the newest entry's number and hash."""
-    row = connection.execute("SELECT sequence, hash FROM audit ORDER BY sequence DESC LIMIT 1").fetchone()
-    return Head(0, FIRST) if row is None else Head(*row)
+    query = "SELECT sequence, CAST(hash AS BLOB) FROM audit ORDER BY sequence DESC LIMIT 1"
+    row = connection.execute(query).fetchone()
+    return Head(0, FIRST) if row is None else Head(*_as_text(row, "backslashreplace"))
 
 
 def entries(
