@@ -26,7 +26,7 @@ def loaded_by(*arguments: object) -> set[str]:
     return set(subprocess.run(command, capture_output=True, text=True, check=False).stderr.split())
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("inspect", "--help"), ("--version",)])
+@pytest.mark.parametrize("arguments", [("--help",), ("inspect", "--help"), ("station", "--help"), ("--version",)])
 def test_help_loads_nothing_that_inspects(arguments: tuple[str, ...]) -> None:
     loaded = loaded_by(*arguments)
     assert "typer" in loaded

@@ -23,7 +23,8 @@ from blemish.results import Threshold
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = typer.main.get_command(app).commands
+ROOT_COMMAND: Any = typer.main.get_command(app)
+ALONE = {name: each for name, each in ROOT_COMMAND.commands.items() if not hasattr(each, "commands")}
 LINK = re.compile(r"""\]\(([^)\s]+)|(?:src|href)="([^"]+)""")
 
 
@@ -42,6 +43,19 @@ def options_of(command: Any) -> set[str]:
     }
 
 
+def below(name: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the commands of a group, by what is written to call them."""
+    for word, each in getattr(command, "commands", {}).items():
+        if hasattr(each, "commands"):
+            yield from below(f"{name}{word} ", each)
+        elif name:
+            yield f"{name}{word}", each
+
+
+GROUPED = dict(below("", ROOT_COMMAND))
+COMMANDS = ALONE | GROUPED
+
+
 def links() -> Iterator[tuple[Path, str]]:
     for page in PAGES:
         for match in LINK.finditer(page.read_text(encoding="utf-8")):
@@ -52,10 +66,19 @@ def links() -> Iterator[tuple[Path, str]]:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_a_section_with_an_example(name: str) -> None:
-    assert f"blemish {name} " in section_of(name)
+    assert f"blemish {name} " in section_of(name.partition(" ")[0])
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", GROUPED)
+def test_every_option_is_named_by_its_command_in_a_group_and_no_other_is(name: str) -> None:
+    section = section_of(name.partition(" ")[0])
+    row = re.search(rf"^\| `blemish {name} .*` \| .+ \|(.*)\|$", section, flags=re.MULTILINE)
+    assert row is not None
+    expected = {option for option in options_of(GROUPED[name]) if option.startswith("--")}
+    assert set(re.findall(r"`([^`]+)`", row[1])) == expected
+
+
+@pytest.mark.parametrize("name", ALONE)
 def test_every_option_is_named_by_its_command_and_no_other_is(name: str) -> None:
     listed = re.search(r"^Options: (.+)$", section_of(name), flags=re.MULTILINE)
     assert listed is not None
@@ -122,6 +145,12 @@ def test_the_readme_is_short() -> None:
 @pytest.mark.parametrize(("page", "target"), list(links()), ids=lambda value: str(getattr(value, "name", value)))
 def test_relative_links_lead_to_files(page: Path, target: str) -> None:
     assert (page.parent / target).exists()
+
+
+def test_every_test_that_shows_a_fault_is_there() -> None:
+    named = re.findall(r"`(tests/\w+\.py)::(\w+)`", text_of("docs/reliability.md"))
+    assert len(named) > 30
+    assert [name for file, name in named if f"\ndef {name}(" not in text_of(file)] == []
 
 
 def test_the_changelog_begins_with_this_version() -> None:

@@ -1,6 +1,6 @@
 """The command line: parse, call, print, exit; no arithmetic here.
 
-Exit codes: 0 all good, 1 something defective or unsure, 2 an error, 130 stopped with Ctrl-C.
+Exit codes: 0 all good, 1 something defective, unsure or found broken, 2 an error, 130 stopped with Ctrl-C.
 
 What a command needs is imported where it is used, so that no command waits for what it does not need.
 """
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from blemish.detection.zones import Mask
     from blemish.report.page import Table
+    from blemish.station.store import Store
 
 _STOPPED = 130  # exit code of what Ctrl-C stopped, as shells have it
 _EXTRA = frozenset({"torch", "onnx", "sklearn", "scipy", "matplotlib"})  # modules that the extra `learn` brings
@@ -48,7 +49,7 @@ class _Commands(TyperGroup):
             raise typer.Exit(_STOPPED) from None
 
 
-class _Method(StrEnum):  # this and the next four repeat what the library takes, which must not be loaded to parse
+class _Method(StrEnum):  # this and the next five repeat what the library takes, which must not be loaded to parse
     NEAREST = "nearest"
     TAYEH2020 = "tayeh2020"
     STAAR2019 = "staar2019"
@@ -69,6 +70,12 @@ class _Runtime(StrEnum):
     ONNXRUNTIME = "onnxruntime"
     OPENVINO = "openvino"
     AUTO = "auto"
+
+
+class _Role(StrEnum):
+    OPERATOR = "operator"
+    ENGINEER = "engineer"
+    ADMIN = "admin"
 
 
 class _Side(StrEnum):
@@ -104,6 +111,17 @@ Only = Annotated[Path | None, typer.Option(help="Mask image or labelme JSON: whe
 By = Annotated[str, typer.Option("--by", help="Who makes the change, for the history; by default your user name.")]
 Why = Annotated[str, typer.Option("--why", help="Reason of the change, for the history.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
+StationDir = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a station.")]
+UserName = Annotated[str, typer.Argument(metavar="NAME", help="Of the user, in any case.")]
+TokenName = Annotated[str, typer.Argument(metavar="NAME", help="Of the machine, for the audit log.")]
+RoleOf = Annotated[_Role, typer.Option("--role", help="What it allows; each allows what those before it do.")]
+PasswordFile = Annotated[
+    Path | None,
+    typer.Option(help="File whose first line is the password, - for stdin; by default you are asked for it."),
+]
+Noted = Annotated[
+    str | None, typer.Option("--head", metavar="SEQ:HASH", help="Newest entry as it was noted in another place.")
+]
 _REFERENCES = "location: parts that always lie the same way. category: textures."
 
 
@@ -662,6 +680,241 @@ def serve(
     )
 
 
+@app.command(short_help="Copy a station into one file, while it runs.")
+def backup(
+    folder: StationDir,
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="The tar file to write; it must not exist.")],
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="With the inspected images, or all but these.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a station into one tar file, while it runs: database, images, models, users. Keep it like the station.
+
+    Exit code: 1 when a file that should be in it was not there; `blemish station restore` makes a station of it.
+    """
+    from blemish.station.keeping import back_up
+
+    with _station(folder) as store, _progress() as progress:
+        made = back_up(store, target, images=images, who=_actor(), progress=progress)
+    if as_json:
+        _print_json({**asdict(made), "path": str(made.path), "head": str(made.head)})
+    else:
+        _print(str(made.path))
+        _say(f"{made.n_files} files, {made.bytes} bytes, audit log up to {made.head}")
+        for file in made.missing:
+            _say(f"MISSING  {file}", "red")
+    raise typer.Exit(1 if made.missing else 0)
+
+
+def _commands(name: str, about: str, below: typer.Typer) -> typer.Typer:
+    """Make a group of commands, written like those of `blemish` itself."""
+    group = typer.Typer(name=name, help=about, no_args_is_help=True, rich_markup_mode=None)
+    below.add_typer(group)
+    return group
+
+
+station = _commands("station", "Administer a station, also while it runs.", app)
+user = _commands("user", "Who may log in.", station)
+token = _commands("token", "Which machines may use the API.", station)
+
+
+@user.command("add", short_help="Let a person in; makes the station where there is none.")
+def user_add(folder: StationDir, name: UserName, role: RoleOf, password_file: PasswordFile = None) -> None:
+    """Let a person in. Where there is no station yet it is made, so that the first admin can be there before it runs.
+
+    The password is asked for, or read from a file or stdin, never given as an argument, which others could see.
+    """
+    from blemish.station.people import People, Role
+
+    password = _password(password_file)
+    with _station(folder, may_make=True) as store:
+        added = People(store).add_user(name, password, Role(role), who=_actor())
+    _print(f"{added.role:8}  {added.name}")
+
+
+@user.command("password", short_help="Give a person another password.")
+def user_password(folder: StationDir, name: UserName, password_file: PasswordFile = None) -> None:
+    """Give a person another password; whoever is logged in as this person is logged out."""
+    from blemish.station.people import People
+
+    password = _password(password_file)
+    with _station(folder) as store:
+        People(store).set_password(name, password, who=_actor())
+
+
+@user.command("role", short_help="Give a person another role.")
+def user_role(folder: StationDir, name: UserName, role: RoleOf) -> None:
+    """Give a person another role, at once also where they are logged in."""
+    from blemish.station.people import People, Role
+
+    with _station(folder) as store:
+        changed = People(store).set_role(name, Role(role), who=_actor())
+    _print(f"{changed.role:8}  {changed.name}")
+
+
+@user.command("disable", short_help="Let a person in no longer.")
+def user_disable(
+    folder: StationDir,
+    name: UserName,
+    undo: Annotated[bool, typer.Option("--undo", help="Let the person in again.")] = False,
+) -> None:
+    """Let a person in no longer, and log them out. Users are never deleted, for the audit log names them."""
+    from blemish.station.people import People
+
+    with _station(folder) as store:
+        People(store).disable(name, who=_actor(), disabled=not undo)
+
+
+@user.command("list", short_help="Show who may log in.")
+def user_list(folder: StationDir, as_json: AsJson = False) -> None:
+    """Show all users with their roles."""
+    from blemish.station.people import People
+
+    with _station(folder) as store:
+        users = People(store).users()
+    for each in users:
+        if as_json:
+            _print_json({**asdict(each), "created": each.created.isoformat()})
+        else:
+            _print(f"{each.role:8}  {each.name}{'  disabled' if each.disabled else ''}")
+
+
+@token.command("add", short_help="Let a machine in.")
+def token_add(folder: StationDir, name: TokenName, role: RoleOf = _Role.OPERATOR) -> None:
+    """Make a token for a machine and print it; it is stored nowhere and cannot be shown again."""
+    from blemish.station.people import People, Role
+
+    with _station(folder) as store:
+        secret, _ = People(store).add_token(name, Role(role), who=_actor())
+    _print(secret)
+    _say("This token is shown only now. Send it as the header: Authorization: Bearer TOKEN")
+
+
+@token.command("revoke", short_help="Let a machine in no longer.")
+def token_revoke(folder: StationDir, name: TokenName) -> None:
+    """Let a machine in no longer, for good; its name is not given again, for the audit log names it."""
+    from blemish.station.people import People
+
+    with _station(folder) as store:
+        People(store).revoke_token(name, who=_actor())
+
+
+@token.command("list", short_help="Show which machines may use the API.")
+def token_list(folder: StationDir, as_json: AsJson = False) -> None:
+    """Show all tokens with their roles, revoked ones too, without their secrets."""
+    from blemish.station.people import People
+
+    with _station(folder) as store:
+        tokens = People(store).tokens()
+    for each in tokens:
+        if as_json:
+            revoked = None if each.revoked is None else each.revoked.isoformat()
+            _print_json({**asdict(each), "created": each.created.isoformat(), "revoked": revoked})
+        else:
+            _print(f"{each.role:8}  {each.name}{'' if each.revoked is None else '  revoked'}")
+
+
+@station.command("verify", short_help="Prove that the audit log was not changed.")
+def station_verify(folder: StationDir, head: Noted = None, as_json: AsJson = False) -> None:
+    """Compute the chain of the audit log anew, and print its newest entry. Exit code: 0 when it is whole, 1 when not.
+
+    Who can write the database can compute a chain anew. Note what is printed in another place, and give it back with
+    --head later: that entry must still stand as it did.
+    """
+    from blemish.station import audit
+
+    noted = _noted(head)
+    with _station(folder) as store:
+        found = audit.verify(store, noted)
+    if as_json:
+        _print_json({"head": str(found.head), "faults": found.faults})
+    else:
+        _print(str(found.head))
+        for fault in found.faults:
+            _say(f"BROKEN  {fault}", "red")
+    raise typer.Exit(0 if found.is_whole else 1)
+
+
+@station.command("check", short_help="Look at everything: database, audit log, files.")
+def station_check(folder: StationDir, head: Noted = None, as_json: AsJson = False) -> None:
+    """Look at database and audit log, and compare every file with its hash; nothing is changed.
+
+    Exit code: 0 when all is whole, 1 when something is missing or changed. A file that no record names harms nothing.
+    """
+    from blemish.station.keeping import check
+
+    noted = _noted(head)
+    with _station(folder) as store, _progress() as progress:
+        found = check(store, noted, progress=progress)
+    if as_json:
+        _print_json({**asdict(found), "audit": {"head": str(found.audit.head), "faults": found.audit.faults}})
+    else:
+        for fault in filter(None, (found.database, *found.audit.faults)):
+            _print(f"BROKEN   {fault}")
+        for word, files in (("MISSING", found.missing), ("CHANGED", found.changed), ("UNNAMED", found.unnamed)):
+            for file in files:
+                _print(f"{word}  {file}")
+        _say(f"{found.n_files} files looked at, {len(found.missing)} missing, {len(found.changed)} changed.")
+    raise typer.Exit(0 if found.is_whole else 1)
+
+
+station.command("backup", short_help="The same as `blemish backup`.")(backup)
+
+
+@station.command("restore", short_help="Make a station of a backup.")
+def station_restore(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="What `blemish backup` wrote.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The station's new folder; empty, or not there.")],
+) -> None:
+    """Make a station of a backup, after every byte of it was checked. Everybody is logged out.
+
+    Exit code: 1 when the audit log in it is broken; the station is restored all the same.
+    """
+    from blemish.station.keeping import restore
+
+    with _progress() as progress:
+        verified = restore(source, folder, who=_actor(), progress=progress)
+    _print(str(folder))
+    for fault in verified.faults:
+        _say(f"BROKEN  {fault}", "red")
+    raise typer.Exit(0 if verified.is_whole else 1)
+
+
+@station.command("retention", short_help="Show or set how long what is kept.")
+def station_retention(
+    folder: StationDir,
+    image_days: Annotated[float | None, typer.Option(help="Days after which images are removed.")] = None,
+    image_gb: Annotated[
+        float | None, typer.Option(help="Gigabytes that images may take together; the oldest go first.")
+    ] = None,
+    record_days: Annotated[
+        float | None, typer.Option(help="Days after which records are removed; not before their images.")
+    ] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Keep everything for ever.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show how long what is kept, or set it: what is given counts, what is not given is kept for ever.
+
+    The server follows it every hour. Decisions, audit log, models and good images are never removed.
+    """
+    from blemish.station.keeping import Retention, retention_of, set_retention
+
+    is_given = any(each is not None for each in (image_days, image_gb, record_days))
+    if clear and is_given:
+        raise SettingError("--clear keeps everything for ever; expected no days and no gigabytes with it.")
+    wanted = Retention.of(image_days=image_days, image_gb=image_gb, record_days=record_days)
+    with _station(folder) as store:
+        if clear or is_given:
+            set_retention(store, wanted, who=_actor())
+        policy = retention_of(store)
+    if as_json:
+        _print_json(asdict(policy))
+        return
+    for sentence in policy.sentences():
+        _print(sentence)
+
+
 @app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
@@ -725,6 +978,50 @@ def _progress() -> Iterator[_Bars]:
         redirect_stdout=sys.stdout.isatty(),  # rows on the same terminal go above the bar; those for a file stay there
     ) as bars:
         yield _Bars(bars)
+
+
+@contextmanager
+def _station(folder: Path, *, may_make: bool = False) -> Iterator[Store]:
+    """Open a station beside its server; a server that runs is not disturbed."""
+    from blemish.station.store import DATABASE, Store
+
+    if may_make and not (folder / DATABASE).exists():
+        Store(folder).close()
+        _say(f"{folder} is a new station.")
+    with Store(folder, serve=False) as store:
+        yield store
+
+
+def _actor() -> str:
+    """Say who gives a command, as the audit log calls them: whoever is logged in at this machine."""
+    from getpass import getuser
+
+    try:
+        return f"command:{getuser()}"
+    except Exception:  # a container without a name for its user; what is raised differs between versions of Python
+        return "command"
+
+
+def _password(file: Path | None) -> str:
+    """Ask for a password twice, or read it from the first line of a file or of stdin."""
+    if file is None:
+        answer: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+        return answer
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"No password can be read from {file} ({error}); expected a line of UTF-8 text.") from error
+    return text.partition("\n")[0].rstrip("\r")
+
+
+def _noted(head: str | None) -> Any:
+    """Read the head of an audit log as it was noted; None where none was given."""
+    from blemish.station.audit import Head
+
+    try:
+        return None if head is None else Head.parse(head)
+    except ValueError as error:
+        raise SettingError(str(error)) from error
 
 
 def _good_images(sources: list[Path]) -> list[Path]:

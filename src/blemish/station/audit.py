@@ -15,9 +15,9 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from blemish.station.clock import as_time
@@ -50,11 +50,11 @@ class Entry:
     """One entry of the audit log."""
 
     sequence: int  # 1, 2, 3, ... without gaps
-    at: datetime  # UTC, by the clock of the machine; order is told by `sequence`, not by it
-    who: str  # user, "token:NAME", "local" where nobody has to log in, or "station" itself
+    at: datetime  # UTC, by the clock of the machine; order is told by `sequence`. Year 1: overwritten, no time any more
+    who: str  # user, "token:NAME", "command:LOGIN" at this machine, "local" where nobody has to log in, or "station"
     what: str  # kind of change, such as "part.add" or "model.activate"
     part: str  # that it concerns; empty: none
-    detail: dict[str, Any]  # plain JSON
+    detail: dict[str, Any]  # plain JSON; {"unreadable": text} where somebody overwrote it with what is none
     hash: str  # SHA-256, 64 hexadecimal digits
 
 
@@ -77,7 +77,8 @@ class Head:
             ValueError: it is no such text.
         """
         sequence, _, digest = text.strip().partition(":")
-        if len(digest) != len(FIRST) or not set(digest) <= set("0123456789abcdef"):
+        is_number = sequence.isascii() and sequence.isdecimal()
+        if not is_number or len(digest) != len(FIRST) or not set(digest) <= set("0123456789abcdef"):
             raise ValueError(f"'{text}' is no head of an audit log; expected SEQUENCE:HASH, as the command prints it.")
         return cls(int(sequence), digest)
 
@@ -114,8 +115,9 @@ def append(connection: sqlite3.Connection, at: str, who: str, what: str, part: s
 
 def head(connection: sqlite3.Connection) -> Head:
     """Return the newest entry's number and hash."""
-    row = connection.execute("SELECT sequence, hash FROM audit ORDER BY sequence DESC LIMIT 1").fetchone()
-    return Head(0, FIRST) if row is None else Head(*row)
+    query = "SELECT sequence, CAST(hash AS BLOB) FROM audit ORDER BY sequence DESC LIMIT 1"
+    row = connection.execute(query).fetchone()
+    return Head(0, FIRST) if row is None else Head(*_as_text(row, "backslashreplace"))
 
 
 def entries(
@@ -145,13 +147,9 @@ def entries(
     if what is not None:
         conditions.append("substr(what, 1, ?) = ?" if what.endswith(".") else "what = ?")
         values += [len(what), what] if what.endswith(".") else [what]
-    query = f"SELECT sequence, at, who, what, part, detail, hash FROM audit WHERE {' AND '.join(conditions)}"
+    query = f"SELECT {_AS_BYTES} FROM audit WHERE {' AND '.join(conditions)} ORDER BY sequence DESC LIMIT ?"
     with store.read() as connection:
-        rows = connection.execute(f"{query} ORDER BY sequence DESC LIMIT ?", (*values, limit)).fetchall()
-    return [
-        Entry(sequence, as_time(at), by, kind, about, json.loads(detail), digest)
-        for sequence, at, by, kind, about, detail, digest in rows
-    ]
+        return [_entry(row) for row in connection.execute(query, (*values, limit))]
 
 
 def verify(store: Store, expected: Head | None = None) -> Verified:
@@ -188,19 +186,39 @@ def verify_chain(connection: sqlite3.Connection, expected: Head | None = None) -
 def _checked(connection: sqlite3.Connection) -> Iterator[tuple[int, str, str]]:
     """Yield each entry's number, what is wrong with it (empty: nothing) and its stored hash."""
     before, number = FIRST, 0
-    rows = connection.execute(
-        "SELECT sequence, at, who, what, part, detail, previous, hash FROM audit ORDER BY sequence"
-    )
-    for sequence, *content, previous, digest in rows:
+    for row in connection.execute(f"SELECT {_AS_BYTES} FROM audit ORDER BY sequence"):
+        sequence, *content, previous, digest = _as_text(row, "surrogateescape")
         fault = ""
         if sequence != number + 1:
             fault = f"Between entries {number} and {sequence} some are missing."
         elif previous != before:
             fault = f"Entry {sequence} does not follow from entry {number}: one of them was replaced."
-        elif not all(isinstance(text, str) for text in content) or digest != _hash(previous, sequence, *content):
+        elif digest != _hash(previous, sequence, *content):
             fault = f"Entry {sequence} was changed after it was written."
         yield sequence, fault, digest
         before, number = digest, sequence
+
+
+_CONTENT: Final = ("at", "who", "what", "part", "detail", "previous", "hash")
+_AS_BYTES: Final = ", ".join(["sequence", *(f"CAST({name} AS BLOB)" for name in _CONTENT)])
+
+
+def _as_text(row: Sequence[Any], errors: str) -> tuple[Any, ...]:
+    """Read a row of `_AS_BYTES`; what is no UTF-8 was not written by us, and must show as changed, not stop anybody."""
+    return row[0], *((value or b"").decode("utf-8", errors) for value in row[1:])
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    sequence, at, who, what, part, text, _, digest = _as_text(row, "backslashreplace")
+    try:
+        when = as_time(at)
+    except ValueError:
+        when = datetime.min.replace(tzinfo=UTC)
+    try:
+        detail = json.loads(text)
+    except ValueError:
+        detail = None
+    return Entry(sequence, when, who, what, part, detail if isinstance(detail, dict) else {"unreadable": text}, digest)
 
 
 def _hash(previous: str, sequence: int, *content: str) -> str:

@@ -50,6 +50,7 @@ _MOMENT: Final = 0.5  # seconds in which a file that was just written gets its r
 _N_AT_ONCE: Final = 200  # inspections in one transaction, so that those that come in wait for milliseconds
 _SUMS: Final = "SHA256SUMS"
 _CHUNK: Final = 2**20
+_MOST_DAYS: Final = 36_500  # a hundred years; far beyond, there are no dates to count back to
 
 
 @dataclass(frozen=True)
@@ -67,13 +68,39 @@ class Retention:
             SettingError: a number is not above 0, or records would go before their images.
         """
         for name, value in asdict(self).items():
-            if value is not None and not 0 < value < float("inf"):
-                raise SettingError(f"Retention {name} is {value}; expected a number above 0, or none.")
+            most = float("inf") if name == "image_bytes" else _MOST_DAYS
+            if value is not None and not (0 < value <= most and value != float("inf")):
+                told = "a number above 0" if name == "image_bytes" else f"days above 0, at most {_MOST_DAYS}"
+                raise SettingError(f"Retention {name} is {value}; expected {told}, or none.")
         if self.record_days is not None and (self.image_days is None or self.image_days > self.record_days):
             raise SettingError(
                 f"Records would go after {self.record_days:g} days, before their images. Give image_days, at most as "
                 "many."
             )
+
+    @classmethod
+    def of(
+        cls, *, image_days: float | None = None, image_gb: float | None = None, record_days: float | None = None
+    ) -> Retention:
+        """Make a policy of what a person says, in days and in gigabytes of 10^9 bytes.
+
+        Raises:
+            SettingError: as for the class.
+        """
+        if image_gb is not None and not 1e-9 <= image_gb < float("inf"):
+            raise SettingError(f"Retention image_gb is {image_gb}; expected a number above 0, or none.")
+        return cls(image_days, None if image_gb is None else round(image_gb * 1e9), record_days)
+
+    def sentences(self) -> list[str]:
+        """Say it in words, one sentence a line."""
+        told = []
+        if self.image_days is not None:
+            told.append(f"Images and pictures are removed after {self.image_days:g} days.")
+        if self.image_bytes is not None:
+            told.append(f"Images and pictures take at most {self.image_bytes / 1e9:g} GB; the oldest go first.")
+        if self.record_days is not None:
+            told.append(f"Records are removed after {self.record_days:g} days.")
+        return told or ["Everything is kept for ever."]
 
 
 @dataclass(frozen=True)
@@ -104,7 +131,7 @@ def apply_retention(store: Store, policy: Retention | None = None) -> Removed:
     A clock that jumps ahead must not empty the station. So the retention has a clock of its own, which follows the
     machine's by two hours in a run at most, and goes back with it at once. While the machine's clock is wrong, each
     hour removes two hours' worth of the oldest images and no more; a station that stood still for a month has caught
-    up after fifteen days.
+    up after another month.
 
     Args:
         store: whose files are removed.
@@ -116,22 +143,13 @@ def apply_retention(store: Store, policy: Retention | None = None) -> Removed:
     policy = retention_of(store) if policy is None else policy
     at = _advance_clock(store)
     removed = Removed(0, 0, 0, 0)
-    if policy.image_days is not None:
-        limit = at - timedelta(days=policy.image_days)
-        while batch := _oldest_with_files(store, as_text(limit)):
-            removed = _sum(removed, _remove(store, batch))
-        _remove_unclaimed(store, limit)
-    if policy.image_bytes is not None:
-        excess = _n_bytes(store) - policy.image_bytes
-        while excess > 0 and (batch := _oldest_with_files(store)):
-            gone = _remove(store, _up_to(batch, excess))
-            removed, excess = _sum(removed, gone), excess - gone.bytes
-    if policy.record_days is not None:
-        n_records = _remove_records(store, as_text(at - timedelta(days=policy.record_days)))
-        removed = _sum(removed, Removed(0, 0, n_records, 0))
+    try:
+        for step in _steps(store, policy, at):
+            removed = _sum(removed, step)
+    finally:
+        if removed != Removed(0, 0, 0, 0):
+            store.note("station", "retention.run", "", **asdict(removed), clock=as_text(at))
     _remove_delivered(store, at - timedelta(days=_DELIVERED_DAYS))
-    if removed != Removed(0, 0, 0, 0):
-        store.note("station", "retention.run", "", **asdict(removed), clock=as_text(at))
     return removed
 
 
@@ -180,7 +198,7 @@ def check(
             if not is_same:
                 changed.append(file)
         progress("checking", min(done + 1, n_files), n_files)
-    unnamed = tuple(file for file in _files_below(store.folder) if not _belongs(store, file))
+    unnamed = tuple(_unnamed_files(store))
     return Checked(damage, verified, n_files, tuple(missing), tuple(changed), unnamed)
 
 
@@ -195,7 +213,7 @@ class Backup:
     bytes: int
     n_files: int
     head: audit.Head  # of the audit log in it
-    missing: tuple[str, ...]  # files that were not there (any more): retention removed them meanwhile
+    missing: tuple[str, ...]  # files that a row names and that were not there
 
 
 def back_up(store: Store, target: Path | str, *, images: bool = True, who: str, progress: Progress = silent) -> Backup:
@@ -227,10 +245,9 @@ def back_up(store: Store, target: Path | str, *, images: bool = True, who: str, 
             finally:
                 draft.unlink(missing_ok=True)
             sync_folder(target.parent)
-    except OSError as error:
-        raise OutputError(
-            f"{target} cannot be written ({error.strerror or error}). Choose another place or free space."
-        ) from error
+    except (OSError, sqlite3.OperationalError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{target} cannot be written ({reason}). Choose another place or free space.") from error
     store.note(who, "backup.make", "", name=target.name, images=images, head=str(written[1]))
     return Backup(target, target.stat().st_size, written[0], written[1], written[2])
 
@@ -239,6 +256,7 @@ def restore(backup: Path | str, folder: Path | str, *, who: str, progress: Progr
     """Make a station from a backup, and check every byte of it before it gets its name.
 
     Everybody is logged out; users and tokens are as they were. Results that had not been delivered are delivered.
+    A model or good image that the station had lost already when it was copied is missing here too, and `check` says so.
 
     Args:
         backup: file that `back_up` wrote.
@@ -254,6 +272,7 @@ def restore(backup: Path | str, folder: Path | str, *, who: str, progress: Progr
         OutputError: the folder is not empty or cannot be written.
     """
     folder, backup = Path(folder).absolute(), Path(backup)
+    _require_readable(backup)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"{folder} is not empty. Choose a new folder; a station is never overwritten.")
     draft = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.restoring")
@@ -370,6 +389,13 @@ def _add(archive: tarfile.TarFile, name: str, source: IO[bytes]) -> str:
     return reader.sum.hexdigest()
 
 
+def _require_readable(backup: Path) -> None:
+    try:
+        backup.open("rb").close()
+    except OSError as error:
+        raise StationError(f"{backup} cannot be read ({error.strerror}); expected a backup of a station.") from error
+
+
 def _unpack(backup: Path, draft: Path, progress: Progress) -> None:
     """Take out what the sums name, and nothing else."""
     found: dict[str, str] = {}
@@ -378,7 +404,8 @@ def _unpack(backup: Path, draft: Path, progress: Progress) -> None:
         n_bytes = backup.stat().st_size
         with tarfile.open(backup, "r:") as archive:
             for entry in archive:
-                source = archive.extractfile(entry) if entry.isreg() else None
+                is_plain = entry.isreg() and not entry.issparse()  # a sparse one may hold more than any disk
+                source = archive.extractfile(entry) if is_plain else None
                 if source is None or not (entry.name in (DATABASE, _SUMS) or is_file_of_a_station(entry.name)):
                     raise _no_backup(backup, f"it holds {entry.name!r}, which no station has")
                 if entry.name == _SUMS:
@@ -388,8 +415,6 @@ def _unpack(backup: Path, draft: Path, progress: Progress) -> None:
                     raise _no_backup(backup, f"it holds {entry.name!r} twice")
                 found[entry.name] = _take_out(source, draft / PurePosixPath(entry.name))
                 progress("restoring", min(entry.offset_data + entry.size, n_bytes), n_bytes)
-    except FileNotFoundError:
-        raise StationError(f"There is no backup {backup}.") from None
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise _no_backup(backup, str(error)) from error
     if sums is None:
@@ -424,8 +449,9 @@ def _check_restored(draft: Path, backup: Path) -> audit.Verified:
             damage = check_database(connection)
             if damage:
                 raise _no_backup(backup, f"its database is damaged: {damage}")
-            for (file,) in connection.execute("SELECT path FROM files"):
-                if not (is_file_of_a_station(file) and (draft / PurePosixPath(file)).is_file()):
+            for file, kind in connection.execute("SELECT path, kind FROM files"):
+                may_lack = kind in ("good", "model")  # rows of these cannot say that the file was lost
+                if not is_file_of_a_station(file) or not (may_lack or (draft / PurePosixPath(file)).is_file()):
                     raise _no_backup(backup, f"its database names {file}, which is not in it")
             return audit.verify_chain(connection)
     except sqlite3.Error as error:
@@ -437,6 +463,25 @@ def _no_backup(backup: Path, reason: str) -> StationError:
 
 
 # ----------------------------------------------------------------------------------------------------------- retention
+
+
+def _steps(store: Store, policy: Retention, at: datetime) -> Iterator[Removed]:
+    """Remove in steps, each of which is done when it is yielded."""
+    if policy.image_days is not None:
+        limit = at - timedelta(days=policy.image_days)
+        while batch := _oldest_with_files(store, as_text(limit)):
+            yield _remove(store, batch)
+        _remove_unclaimed(store, limit)
+    if policy.image_bytes is not None:
+        excess = _n_bytes(store) - policy.image_bytes
+        while excess > 0 and (batch := _oldest_with_files(store)):
+            gone = _remove(store, _up_to(batch, excess))
+            excess -= gone.bytes
+            yield gone
+    if policy.record_days is not None:
+        limit = at - timedelta(days=policy.record_days)
+        while n_records := _remove_records(store, as_text(limit)):
+            yield Removed(0, 0, n_records, 0)
 
 
 def _advance_clock(store: Store) -> datetime:
@@ -489,17 +534,13 @@ def _remove(store: Store, batch: list[tuple[list[str], int]]) -> Removed:
 
 
 def _remove_records(store: Store, before: str) -> int:
-    """Delete rows whose files are gone already; what people decided about them stays."""
+    """Delete some rows whose files are gone already; what people decided about them stays."""
     query = (
         "DELETE FROM inspections WHERE sequence IN (SELECT sequence FROM inspections WHERE at < ? "
         f"AND image_file IS NULL AND picture_file IS NULL LIMIT {_N_AT_ONCE})"
     )
-    n_removed, n_last = 0, 1
-    while n_last:
-        with store.transaction() as connection:
-            n_last = connection.execute(query, (before,)).rowcount
-        n_removed += n_last
-    return n_removed
+    with store.transaction() as connection:
+        return connection.execute(query, (before,)).rowcount
 
 
 def _remove_delivered(store: Store, before: datetime) -> None:
@@ -559,12 +600,12 @@ def _files_below(folder: Path) -> Iterator[str]:
                 yield path.relative_to(folder).as_posix()
 
 
-def _belongs(store: Store, file: str) -> bool:
-    """Say whether a row names a file; one that is being stored right now gets a moment."""
-    if store.is_named(file):
-        return True
-    time.sleep(_MOMENT)
-    return store.is_named(file) or not store.path(file).exists()
+def _unnamed_files(store: Store) -> list[str]:
+    """Return files that no row names; those that are being stored right now get a moment, all of them the same."""
+    found = [file for file in _files_below(store.folder) if not store.is_named(file)]
+    if found:
+        time.sleep(_MOMENT)
+    return [file for file in found if not store.is_named(file) and store.path(file).exists()]
 
 
 def _digest(path: Path) -> str:

@@ -36,6 +36,7 @@ _MOST_WAIT: Final = 300.0  # seconds: long for a guesser, bearable for a person
 _N_REMEMBERED: Final = 4096  # names and addresses whose failures are counted; a flood pushes out the oldest
 _CLOCK_SLACK: Final = timedelta(minutes=5)
 _NAME: Final = re.compile(r"\w(?:[\w .@+-]{0,62}\w)?")
+_ACTORS: Final = frozenset({"station", "local"})  # who the audit log means by these is no person
 _TOKEN_BEGIN: Final = "blemish_"  # so that one that got into a repository is recognised
 _REFUSED: Final = "Name or password is wrong, or this user is disabled."
 
@@ -109,7 +110,8 @@ class People:
         """Add a person.
 
         Raises:
-            SettingError: the name is none, or the password too short, too long or the name itself.
+            SettingError: the name is none or means the station itself in the audit log, or the password is too short,
+                too long or the name itself.
             ConflictError: there is one of this name, upper and lower case being the same.
         """
         name = unicodedata.normalize("NFC", name)
@@ -117,6 +119,8 @@ class People:
             raise SettingError(
                 f"'{name[:80]}' cannot be a user's name; expected 1 to 64 letters, digits and . _ @ + -."
             )
+        if name.casefold() in _ACTORS:
+            raise SettingError(f"'{name}' stands for something else in the audit log. Choose another name.")
         hashed = _hashed(name, password)
         with self._store.transaction() as connection:
             if connection.execute("SELECT 1 FROM users WHERE key = ?", (name.casefold(),)).fetchone():
@@ -199,7 +203,7 @@ class People:
             AccessError: wrong, disabled, or too many failures; then with `retry_after`. It takes equally long for
                 a name that there is and one that there is not.
         """
-        key = unicodedata.normalize("NFC", name).casefold()[:200]
+        key = unicodedata.normalize("NFC", name).casefold()[:200].encode("utf-8", "replace").decode()
         counted = (f"user {key}", f"address {address}")
         with self._attempts.turn(*counted):
             with self._store.read() as connection:
@@ -212,16 +216,17 @@ class People:
             self._attempts.succeeded(*counted)
         secret, csrf, at = secrets.token_urlsafe(32), secrets.token_urlsafe(32), now()
         with self._store.transaction() as connection:
+            query = "SELECT 1 FROM users WHERE name = ? AND password = ? AND NOT disabled"
+            if connection.execute(query, row[:2]).fetchone() is None:  # changed while the password was looked at
+                raise AccessError(_REFUSED)
             connection.execute("DELETE FROM sessions WHERE expires < ?", (as_text(at),))
             connection.execute(
                 "INSERT INTO sessions (hash, user, csrf, created, expires) VALUES (?, ?, ?, ?, ?)",
                 (_digest(secret), row[0], csrf, as_text(at), as_text(at + timedelta(hours=SESSION_HOURS))),
             )
             self._store.note(row[0], "login", address=address)
-        session = self.session(secret)
-        if session is None:  # disabled in this very moment
-            raise AccessError(_REFUSED)
-        return secret, session
+            user = _user_of(connection, row[0])
+        return secret, Session(user, csrf, at, at + timedelta(hours=SESSION_HOURS))
 
     def session(self, secret: str) -> Session | None:
         """Return whose session this is; None: nobody's, expired, logged out or disabled.
@@ -328,7 +333,8 @@ class _Attempts:
             for key in keys:
                 n_failed = self._failures.pop(key, (0, 0.0))[0] + 1
                 wait = min(2.0 ** (n_failed - _N_FREE), _MOST_WAIT) if n_failed >= _N_FREE else 0.0
-                self._failures[key] = (n_failed, time.monotonic() + wait)
+                n_counted = min(n_failed, _N_FREE + 99)  # more make nobody wait longer, and 2.0**1024 is no number
+                self._failures[key] = (n_counted, time.monotonic() + wait)
             while len(self._failures) > _N_REMEMBERED:
                 self._failures.popitem(last=False)
 
@@ -380,19 +386,23 @@ def _digest(secret: str) -> str:
 
 def _hashed(name: str, password: str) -> str:
     """Check a new password and return ``scrypt$N$R$P$SALT$HASH``."""
-    n_bytes = len(password.encode("utf-8", "surrogatepass"))
-    if len(password) < LEAST_LENGTH or n_bytes > _MOST_BYTES or password.casefold() == name.casefold():
+    if len(password) < LEAST_LENGTH or not _may_be_one(password) or password.casefold() == name.casefold():
         raise SettingError(
             f"The password has {len(password)} characters; expected {LEAST_LENGTH} or more, at most {_MOST_BYTES} "
-            "bytes, and not the name. Several words in a row are easy to remember and hard to guess."
+            "bytes, none of them 0, and not the name. Several words in a row are easy to remember and hard to guess."
         )
     salt = secrets.token_bytes(16)
     text = (base64.b64encode(part).decode() for part in (salt, _scrypt(password, salt, _N, _R, _P)))
     return "$".join(["scrypt", str(_N), str(_R), str(_P), *text])
 
 
+def _may_be_one(password: str) -> bool:
+    """Say whether scrypt may be given this: zeros at the end count for nothing there, so there must be none."""
+    return len(password.encode("utf-8", "surrogatepass")) <= _MOST_BYTES and "\0" not in password
+
+
 def _matches(password: str, stored: str) -> bool:
-    if len(password.encode("utf-8", "surrogatepass")) > _MOST_BYTES:
+    if not _may_be_one(password):
         return False
     _, n, r, p, salt, expected = stored.split("$")
     found = _scrypt(password, base64.b64decode(salt), int(n), int(r), int(p))

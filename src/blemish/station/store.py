@@ -1096,15 +1096,21 @@ class Store:
 
     @contextmanager
     def _noted(self, files: Sequence[str]) -> Iterator[None]:
-        """Keep a note of files that come or go, as long as the block lasts; one that is left is settled at start-up."""
+        """Keep a note of files that come or go, as long as the block lasts; one that is left is settled at start-up.
+
+        It is left, too, where the block failed and files stay that it would have removed.
+        """
         note = self.folder / "incoming" / f"{_new_id()}.json"
         with _told(self.folder):
             note.write_text(json.dumps(files), encoding="utf-8")
+        is_settled = False
         try:
             yield
+            is_settled = True
         finally:
-            with contextlib.suppress(OSError):
-                note.unlink(missing_ok=True)
+            if is_settled or not any(self.path(file).exists() for file in files):
+                with contextlib.suppress(OSError):
+                    note.unlink(missing_ok=True)
 
     def _put_away(self, files: Sequence[str]) -> None:
         """Delete files that were not answered for: those that no row names."""
@@ -1381,6 +1387,8 @@ def _told(folder: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise _no_storage(folder, error.strerror or str(error)) from error
+    except (UnicodeEncodeError, OverflowError) as error:  # half a character, or a number of more than 64 bits
+        raise SettingError(f"This cannot be kept ({error}); expected whole characters and 64-bit numbers.") from error
 
 
 def _no_storage(folder: Path, reason: str) -> StorageError:

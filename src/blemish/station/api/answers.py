@@ -213,7 +213,10 @@ class InspectionRow(Answer):
     @classmethod
     def of(cls, record: Any) -> Self:
         """Take a stored inspection."""
-        kept: dict[str, Any] = {"has_image": record.image_file is not None, "has_picture": record.picture_file is not None}
+        kept: dict[str, Any] = {
+            "has_image": record.image_file is not None,
+            "has_picture": record.picture_file is not None,
+        }
         others = {name: getattr(record, name) for name in cls.model_fields if name not in kept}
         return cls(**others, **kept)
 

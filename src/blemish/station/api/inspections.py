@@ -34,7 +34,24 @@ from blemish.station.store import Filter, StoredInspection
 
 router = APIRouter(tags=["inspections"])
 _HEAT_SIDE: Final = 1280  # pixels of the longer side, as of an overlay
-_COLUMNS: Final = ["sequence", "id", "at", "part", "part_id", "lot_id", "source", "version", "model_sha256", "verdict", "decided", "final", "score", "threshold", "seconds", "image_sha256"]
+_COLUMNS: Final = [
+    "sequence",
+    "id",
+    "at",
+    "part",
+    "part_id",
+    "lot_id",
+    "source",
+    "version",
+    "model_sha256",
+    "verdict",
+    "decided",
+    "final",
+    "score",
+    "threshold",
+    "seconds",
+    "image_sha256",
+]
 _AT_ONCE: Final = 500  # rows of an export that are read at once
 
 
