@@ -85,6 +85,16 @@ def read_samples(path: Path | str) -> Samples:
         return _decode(file)
 
 
+def samples_of(data: bytes, name: str) -> Samples:
+    """Read the bytes of an image file like `read_samples`; errors call it by its name.
+
+    Raises:
+        ImageError: as for `read_image`.
+    """
+    with _errors_naming(name):
+        return _decode(io.BytesIO(data))
+
+
 def decode_image(data: bytes) -> FloatArray:
     """Read the bytes of an image file like `read_image`.
 
@@ -253,7 +263,7 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 @contextmanager
-def _errors_naming(path: Path) -> Iterator[None]:
+def _errors_naming(path: Path | str) -> Iterator[None]:
     try:
         yield
     except ImageError as error:

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.images import as_image, as_samples, read_samples, resize
+from blemish.images import Samples, as_image, as_samples, read_samples, resize, samples_of
 from blemish.results import FloatArray
 
 KEPT: Final = 2**25  # pixels of the largest picture that is kept as float32: 134 MB; most photographs are smaller
@@ -41,7 +41,19 @@ class GreyImage:
         Raises:
             ImageError: as for `images.read_image`.
         """
-        samples = read_samples(path)
+        return cls._from(read_samples(path))
+
+    @classmethod
+    def decode(cls, data: bytes, name: str) -> Self:
+        """Read the bytes of an image file as `open` reads the file; errors call it by its name.
+
+        Raises:
+            ImageError: as for `images.read_image`.
+        """
+        return cls._from(samples_of(data, name))
+
+    @classmethod
+    def _from(cls, samples: Samples) -> Self:
         return cls(samples.height, samples.width, lambda top, bottom: as_image(samples.rows(top, bottom)))
 
     @classmethod

@@ -30,7 +30,7 @@ from blemish.results import Evidence, Inspection, Threshold, Verdict
 from blemish.strips import GreyImage
 
 _USUAL_SIDE = 1024  # pixels, of an image that stands for all when runtimes are measured
-ImageSource = Path | str | NDArray[np.generic]  # a file, or pixels as `images.as_image` takes them
+ImageSource = Path | str | NDArray[np.generic] | GreyImage  # a file, pixels as `images.as_image` takes them, or grey
 
 
 class Detector:
@@ -114,7 +114,7 @@ class Detector:
         """Inspect one image: from path or pixels to the verdict.
 
         Args:
-            image: a file, or an array as `images.as_image` takes it.
+            image: a file, an array as `images.as_image` takes it, or a picture that is grey already.
 
         Raises:
             ImageError: the image cannot be read or used.
@@ -364,4 +364,6 @@ def _by_content(images: Sequence[ImageSource]) -> dict[str, ImageSource]:
 
 
 def _read(image: ImageSource) -> GreyImage:
+    if isinstance(image, GreyImage):
+        return image
     return GreyImage.open(image) if isinstance(image, (Path, str)) else GreyImage.of(image)
