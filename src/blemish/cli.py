@@ -436,7 +436,9 @@ def inspect(
     ] = _Runtime.ONNXRUNTIME,
     cluster: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Inspect on this running Ray cluster: HOST:PORT, ray://HOST:PORT or auto."),
+        typer.Option(
+            metavar="ADDRESS", help="Inspect on this running Ray cluster: HOST:PORT, ray://HOST:PORT or auto."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -111,7 +111,9 @@ def _read(url: str) -> bytes:
         store, path = from_url(url)
         return bytes(store.cat_file(path))
     except Exception as error:  # as above
-        raise StoreError(f"'{url}': the store does not give it ({error!r}). The same command tries it again.") from error
+        raise StoreError(
+            f"'{url}': the store does not give it ({error!r}). The same command tries it again."
+        ) from error
 
 
 def _fsspec() -> Any:
