@@ -1,4 +1,4 @@
-"""Two processes of a Ray cluster leave what one machine leaves, whatever happens to them; URLs are read like folders."""
+"""Two processes of a Ray cluster leave what one machine leaves, whatever happens to them; URLs are like folders."""
 
 import os
 import shutil

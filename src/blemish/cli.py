@@ -437,7 +437,7 @@ def inspect(
     cluster: Annotated[
         str | None,
         typer.Option(
-            metavar="ADDRESS", help="Inspect on this running Ray cluster: HOST:PORT, ray://HOST:PORT or auto."
+            metavar="ADDRESS", help="Inspect on a running Ray cluster: HOST:PORT, ray://HOST:PORT or auto."
         ),
     ] = None,
     as_json: AsJson = False,

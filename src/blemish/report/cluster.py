@@ -1,4 +1,4 @@
-"""Inspect on the machines of a running Ray cluster; this one lists the images, and reads and writes nothing but results.
+"""Inspect on the machines of a running Ray cluster; this one lists images and writes results.
 
 An image is a task of Ray's. Ray Data, which is made of such tasks, was looked at and not taken. It keeps order too, and
 repeats what a lost worker had in hand; but it takes all images before the first result, keeps as much ahead as fits

@@ -1,6 +1,6 @@
 """Images at URLs, such as ``s3://bucket/parts``: listed by a prefix and read one by one, through fsspec.
 
-fsspec knows some thirty kinds of stores; most need a package of their own, such as s3fs, and find their credentials where
+fsspec knows some thirty kinds of stores; most need a package of their own, such as s3fs, and find credentials where
 that package looks for them. Nothing is copied to a disk.
 """
 
@@ -84,7 +84,7 @@ def list_stored(url: str) -> list[Stored]:
     ]
     if not listed:
         raise DatasetError(
-            f"'{url}' has no images: expected some ending in {', '.join(sorted(IMAGE_SUFFIXES))}, at this URL or below; "
+            f"'{url}' has no images: expected some ending in {', '.join(sorted(IMAGE_SUFFIXES))}, there or below; "
             f"found {len(paths)} other files. Check the URL."
         )
     return listed
