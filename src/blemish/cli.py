@@ -15,7 +15,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from blemish.detection.zones import Mask
+    from blemish.report.batch import Workers
     from blemish.report.page import Table
     from blemish.station.store import Store
 
@@ -440,7 +441,7 @@ def zones(
 @app.command(short_help="Judge images: good, defective, or unsure.")
 def inspect(
     model: ModelIn,
-    images: Images,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES", help="Image files, folders, CSVs, or URLs.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for CSV, JSON lines, overlays, report.")
     ] = None,
@@ -451,6 +452,10 @@ def inspect(
         _Runtime,
         typer.Option(help="What runs the graph; scores are the same. auto: measure those installed, take the fastest."),
     ] = _Runtime.ONNXRUNTIME,
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Inspect on a running Ray cluster: HOST:PORT, ray://HOST:PORT or auto."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Inspect images: a verdict for each, and with -o tables, overlays, an HTML report and a PDF.
@@ -463,8 +468,9 @@ def inspect(
     detector = blemish.Detector.load(model, mm_per_pixel=mm_per_pixel, runtime=runtime.value)
     if runtime is _Runtime.AUTO:
         _say(f"Runtime: {detector.runtime}, the fastest of those installed.")
-    with _progress() as progress:
-        counts = inspect_batch(detector, images, output, tell=_print_json if as_json else _print_row, progress=progress)
+    with _workers(cluster) as workers, _progress() as progress:
+        tell = _print_json if as_json else _print_row
+        counts = inspect_batch(detector, images, output, workers=workers, tell=tell, progress=progress)
     if counts.warnings:
         _say("Look at the camera first. These verdicts may speak of it and not of the parts.", "yellow")
     for warning in counts.warnings:
@@ -1022,6 +1028,16 @@ def _noted(head: str | None) -> Any:
         return None if head is None else Head.parse(head)
     except ValueError as error:
         raise SettingError(str(error)) from error
+
+
+def _workers(cluster: str | None) -> AbstractContextManager[Workers]:
+    from blemish.report.batch import this_machine
+
+    if cluster is None:
+        return nullcontext(this_machine)
+    from blemish.report.cluster import connected
+
+    return connected(cluster)
 
 
 def _good_images(sources: list[Path]) -> list[Path]:

@@ -6,6 +6,7 @@ BlemishError
 ├── DatasetError       a folder or list does not hold what is needed
 ├── ModelFileError     a .blemish file is damaged, foreign, or from a newer version
 ├── TrainingError      learning failed, or a checkpoint belongs to another run
+├── ClusterError       the machines that were to inspect cannot be reached, or cannot do it
 ├── OutputError        a result cannot be written (read-only or full disk)
 │   └── StorageError   the station cannot keep what it was given, so it was not answered
 ├── StationError       the station's folder is in use, damaged, or from a newer version
@@ -41,6 +42,10 @@ class ModelFileError(BlemishError):
 
 class TrainingError(BlemishError):
     """Learning cannot start, go on, or be trusted; the message says which, and what to do."""
+
+
+class ClusterError(BlemishError):
+    """A cluster cannot be reached or cannot do the work; rows that were written stay, and the same command goes on."""
 
 
 class OutputError(BlemishError):

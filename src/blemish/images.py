@@ -97,7 +97,7 @@ def samples_of(data: bytes, name: str = "the image") -> Samples:
     Raises:
         ImageError: as for `read_image`.
     """
-    with _errors_naming(Path(name)):
+    with _errors_naming(name):
         if not data:
             raise ImageError("it is empty (0 bytes); expected an image. Export or send it again.")
         return _decode(io.BytesIO(data))
@@ -271,7 +271,7 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 @contextmanager
-def _errors_naming(path: Path) -> Iterator[None]:
+def _errors_naming(path: Path | str) -> Iterator[None]:
     try:
         yield
     except ImageError as error:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+_Begun = TypeVar("_Begun")
 _AHEAD = 2  # results per thread that may wait for their turn: a slow image must not stop the others at once
 
 
@@ -30,15 +31,42 @@ def in_order(
         >>> list(in_order(abs, [-3, 2, -1], n_threads=2))
         [3, 2, 1]
     """
-    waiting: deque[Future[_Result]] = deque()
     with ThreadPoolExecutor(n_threads, thread_name_prefix="blemish") as threads:
-        try:
-            for item in items:
-                waiting.append(threads.submit(task, item))
-                if len(waiting) == _AHEAD * n_threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+
+        def begin(item: _Item) -> Future[_Result]:
+            return threads.submit(task, item)
+
+        yield from few_at_once(begin, Future.result, Future.cancel, items, _AHEAD * n_threads)
+
+
+def few_at_once(
+    begin: Callable[[_Item], _Begun],
+    finish: Callable[[_Begun], _Result],
+    drop: Callable[[_Begun], object],
+    items: Iterable[_Item],
+    n_begun: int,
+) -> Generator[_Result, None, None]:
+    """Begin work on a few items ahead, whoever does it, and yield the results in the order of the items.
+
+    Args:
+        begin: hands out an item, at once.
+        finish: waits for the result of what was begun first.
+        drop: called for what was begun when the generator is closed or `finish` fails: nobody wants its result.
+        items: any number of them.
+        n_begun: at most so many have been handed out and not yet yielded, 1 or more.
+
+    Example:
+        >>> list(few_at_once(abs, str, print, [-3, 2, -1], n_begun=2))
+        ['3', '2', '1']
+    """
+    waiting: deque[_Begun] = deque()
+    try:
+        for item in items:
+            waiting.append(begin(item))
+            if len(waiting) == n_begun:
+                yield finish(waiting.popleft())
+        while waiting:
+            yield finish(waiting.popleft())
+    finally:
+        for begun in waiting:
+            drop(begun)

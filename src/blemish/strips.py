@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.images import Samples, as_image, as_samples, read_samples, resize
+from blemish.images import Samples, as_image, as_samples, read_samples, resize, samples_of
 from blemish.results import FloatArray
 
 KEPT: Final = 2**25  # pixels of the largest picture that is kept as float32: 134 MB; most photographs are smaller
@@ -42,6 +42,15 @@ class GreyImage:
             ImageError: as for `images.read_image`.
         """
         return cls.of_samples(read_samples(path))
+
+    @classmethod
+    def decode(cls, data: bytes, name: str) -> Self:
+        """Read the bytes of an image file as `open` reads the file; errors call it by its name.
+
+        Raises:
+            ImageError: as for `images.read_image`.
+        """
+        return cls.of_samples(samples_of(data, name))
 
     @classmethod
     def of_samples(cls, samples: Samples) -> Self:

@@ -2,14 +2,14 @@
 
 Each core takes one image from file to finished overlay on its own: nothing has to be handed on between stages of uneven
 length, and a graph on one core wastes none of it on waiting for others. Rows are written in order by the caller's
-thread.
+thread. Whose cores these are is left to the `Workers`: this machine's, or a cluster's (`report.cluster`).
 """
 
 from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,12 @@ from blemish.errors import BlemishError, DatasetError, OutputError
 from blemish.parallel import in_order, n_cores
 from blemish.progress import Progress, silent
 from blemish.report.earlier import OVERLAYS, Listed, stamp
+from blemish.report.stored import Stored, StoreError, is_url, list_stored
 from blemish.report.writer import Drawing, ResultWriter, draw
 from blemish.results import Verdict
+
+Found = tuple[dict[str, Any], Drawing | None]  # record and pictures of an image; no pictures where it failed
+Workers = Callable[[Detector, Sequence[Listed], bool], Generator[Found, None, None]]  # as `this_machine`
 
 _ERROR = "error"  # in place of a verdict
 _STATISTICS = "statistics"  # in a record: what shows that the camera has changed; of an earlier run's images too
@@ -42,11 +46,28 @@ class BatchCounts:
     warnings: tuple[str, ...] = ()  # what says that the camera has changed, and not the parts
 
 
+def this_machine(detector: Detector, images: Sequence[Listed], is_drawn: bool) -> Generator[Found, None, None]:
+    """Inspect images with this machine's cores.
+
+    Args:
+        detector: makes the verdicts.
+        images: and sources that could not be listed.
+        is_drawn: whether pictures are wanted.
+
+    Yields:
+        What was found, in the order of the images. Of a huge number only a few are in hand at any time.
+    """
+    if len(images) > 1:
+        detector = detector.with_threads(1)
+    return in_order(lambda image: inspect_listed(detector, image, is_drawn=is_drawn), images, n_cores())
+
+
 def inspect_batch(
     detector: Detector,
-    sources: Sequence[Path],
+    sources: Sequence[Path | str],
     output: Path | None = None,
     *,
+    workers: Workers = this_machine,
     tell: Callable[[dict[str, Any]], None] = lambda record: None,
     progress: Progress = silent,
 ) -> BatchCounts:
@@ -56,18 +77,18 @@ def inspect_batch(
 
     Args:
         detector: makes the verdicts.
-        sources: image files, folders of images and CSVs, in the order they are inspected.
+        sources: image files, folders of images, CSVs, and URLs that fsspec reads, in the order they are inspected.
         output: folder for tables, overlays and the report (see `report.writer`); None: nothing is written.
+        workers: who inspects; rows are the same whoever does.
         tell: called with the record of each image as plain data, in order; one that failed has verdict "error" and a
             reason, and so has a source that does not exist or holds no images.
         progress: told after each image.
 
     Raises:
         DatasetError: there is nothing to inspect at all. OutputError: the folder cannot be written.
+        MissingExtraError: a source is a URL, and fsspec is not installed.
     """
     listed = _list(sources, output)
-    if len(listed) > 1:
-        detector = detector.with_threads(1)
     verdicts: Counter[str] = Counter()
     seen: dict[str, array[float]] = {}  # by statistic, of all images
 
@@ -78,16 +99,13 @@ def inspect_batch(
         tell({name: value for name, value in record.items() if name not in _NOT_TOLD})
         progress("inspecting", verdicts.total(), len(listed))
 
-    def work(image: Listed) -> tuple[dict[str, Any], Drawing | None]:
-        return _inspect(detector, *image, is_drawn=output is not None)
-
     with _writing(detector, output, listed) as writer:
         if writer is not None:
             writer.statistics = seen
         for record in writer.kept() if writer else ():
             note(record)
         n_kept = verdicts.total()
-        with closing(in_order(work, listed[n_kept:], n_cores())) as found:
+        with closing(workers(detector, listed[n_kept:], output is not None)) as found:
             for record, drawing in found:
                 if writer is not None:
                     writer.add(record, drawing)
@@ -118,17 +136,17 @@ def _writing(detector: Detector, output: Path | None, listed: Sequence[Listed]) 
     )
 
 
-def _list(sources: Sequence[Path], output: Path | None) -> list[Listed]:
+def _list(sources: Sequence[Path | str], output: Path | None) -> list[Listed]:
     """List the images with an empty string each, and the sources that cannot be listed with the reason."""
     overlays = None if output is None else (output / OVERLAYS).resolve()
     listed: list[Listed] = []
     for source in sources:
         try:
-            paths = list_images(source)
+            paths = list_stored(str(source)) if is_url(source) else list_images(source)
         except DatasetError as error:
-            listed.append((source, str(error)))
+            listed.append((Stored(str(source)) if is_url(source) else Path(source), str(error)))
         else:  # the output may lie inside an inspected folder, with the pictures of an earlier run
-            listed += [(path, "") for path in paths if overlays is None or not path.resolve().is_relative_to(overlays)]
+            listed += [(path, "") for path in paths if overlays is None or not _is_below(path, overlays)]
     if all(problem for _, problem in listed):
         raise DatasetError(
             "\n".join(problem for _, problem in listed)
@@ -137,20 +155,40 @@ def _list(sources: Sequence[Path], output: Path | None) -> list[Listed]:
     return listed
 
 
-def _inspect(detector: Detector, path: Path, problem: str, *, is_drawn: bool) -> tuple[dict[str, Any], Drawing | None]:
+def _is_below(path: Path | Stored, folder: Path) -> bool:
+    if isinstance(path, Stored):
+        return path.url.startswith(f"file://{folder.as_posix()}/")
+    return path.resolve().is_relative_to(folder)
+
+
+def inspect_listed(detector: Detector, image: Listed, *, is_drawn: bool) -> Found:
     """Inspect one image and draw what was found; whatever goes wrong with it becomes the reason in its record."""
+    path, problem = image
     stamped = stamp(path)  # before it is read: what changes from here on has not been seen
     try:
         if problem:
             raise DatasetError(problem)
-        inspection = detector.inspect(path)
+        inspection = detector.inspect(path.open() if isinstance(path, Stored) else path)
         statistics = image_statistics(inspection.grey, inspection.mean_distance)
-        record = {**inspection.to_dict(), _STATISTICS: statistics, **stamped}
+        record = {**inspection.to_dict(), "path": str(path), _STATISTICS: statistics, **stamped}
         return record, draw(inspection) if is_drawn else None
     except OutputError:
         raise
+    except StoreError as error:
+        return failed(path, str(error))
     except BlemishError as error:
         reason = str(error)
     except Exception as error:  # a night's batch must not end at one image, whatever OpenCV or a lack of memory does
         reason = f"'{path}' cannot be inspected ({error!r}). Is it very large? Cut it into tiles, or free memory."
+    return failed(path, reason, **stamped)
+
+
+def failed(path: Path | Stored, reason: str, **stamped: int | str) -> Found:
+    """Record an image that could not be inspected.
+
+    Args:
+        path: of the image.
+        reason: names it.
+        stamped: `earlier.stamp` where the image itself is at fault. Without it the next run tries it again.
+    """
     return {"path": str(path), "verdict": _ERROR, "reason": reason, **stamped}, None

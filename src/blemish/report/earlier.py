@@ -2,7 +2,7 @@
 
 A run is named in ``run.json``. A later run of the same name, over the same images in the same order, keeps the rows up
 to the first image that is new or has changed, and goes on there. An image is the same when its path, its size and the
-time of its last change are: hashing would read every file again.
+time of its last change are, or for one at a URL what its store says of it: hashing would read every file again.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import IO, Any, Final
 
 from blemish.errors import OutputError
 from blemish.images import write_text
+from blemish.report.stored import Stored
 
 RESULTS_CSV: Final = "results.csv"
 RESULTS_JSONL: Final = "results.jsonl"
@@ -32,12 +33,14 @@ COLUMNS: Final = (
     *("region_peak", "region_mean", "peak_row", "peak_column", "n_good", "n_good_below", "overlay", "reason"),
 )  # of the CSV; ``region_...`` speak of the strongest region, the JSON lines list them all
 
-Listed = tuple[Path, str]  # an image and "", or a source without images and the reason
+Listed = tuple[Path | Stored, str]  # an image and "", or a source without images and the reason
 _FORMAT: Final = 2  # of the rows; raised when those of an older Blemish must not stand beside today's
 
 
-def stamp(path: Path) -> dict[str, int]:
-    """Return what shows that a file has not changed; nothing of a file that is not there."""
+def stamp(path: Path | Stored) -> dict[str, int | str]:
+    """Return what shows that an image has not changed; nothing of a file that is not there."""
+    if isinstance(path, Stored):
+        return path.stamp()
     try:
         found = path.stat()
     except OSError:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from blemish.detection.decision import promise
 from blemish.report.charts import CHARTED, ControlChart, Histogram, control_chart, histogram, score_chart
 from blemish.report.overlay import encode_jpeg, heat_map, heat_scale
+from blemish.report.stored import is_url
 from blemish.results import Threshold, Verdict, rank_in_words
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class Row:
     @property
     def folder(self) -> str:
         """The path without its last part; empty for an image in the working folder."""
+        if is_url(self.path):  # of which a path would make one slash of two
+            return self.path.rpartition("/")[0]
         return str(PurePath(self.path).parent) if len(PurePath(self.path).parts) > 1 else ""
 
 

@@ -47,9 +47,9 @@ from blemish.report.overlay import (
     shrink,
 )
 from blemish.report.page import Batch, Failure, Row, Rows, Thumbnails, render_page
+from blemish.report.stored import open_image
 from blemish.report.summary import render_summary
 from blemish.results import Inspection, Threshold
-from blemish.strips import GreyImage
 
 _ERROR = "error"  # verdict in CSV and JSON lines of an image that could not be read
 _MAX_FAILURES = 1000  # that the page lists
@@ -257,7 +257,7 @@ class _Kept:
 
     def draw(self, folder: Path) -> Thumbnails | None:
         try:
-            image = GreyImage.open(self.path)
+            image = open_image(self.path)
             overlay = shrink(decode_picture((folder / self.overlay).read_bytes()), _THUMBNAIL_SIDE)
             compared = None if self.comparison is None else decode_picture((folder / self.comparison).read_bytes())
         except (ImageError, OSError):  # gone meanwhile: the page does without
