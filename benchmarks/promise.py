@@ -5,8 +5,8 @@
 Each MODEL is a .blemish file, and CATEGORY the folder (MVTec AD's layout) or CSV it is for. The good images that the
 model has not seen are divided at random into halves, again and again: one half sets the limit, as `blemish calibrate`
 does, the other is judged by it, and so are all defective images. A second limit sends more parts to a person: those
-that one in ten good parts (or another share, ``--unsure``) lie above. Every image is scored once, so that a thousand splits
-take no longer than one. The table on stdout is made from what is written.
+that one in ten good parts (or another share, ``--unsure``) lie above. Every image is scored once, so that a thousand
+splits take no longer than one. The table on stdout is made from what is written.
 """
 
 from __future__ import annotations

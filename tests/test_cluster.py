@@ -56,13 +56,20 @@ def everything_in(output: Path) -> dict[str, bytes]:
 
 
 def workers_at_work() -> list[int]:
-    """Return the processes that Ray has given an image, by the name that it gives them."""
+    """Return the processes of our cluster that Ray has given an image, by the name that it gives them."""
     busy = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if (process / "cmdline").read_bytes().startswith(b"ray::_work") and os.getuid() == process.stat().st_uid:
+            is_busy = (process / "cmdline").read_bytes().startswith(b"ray::_work")
+            if is_busy and parent(parent(int(process.name))) == os.getpid():  # between the two is the node
                 busy.append(int(process.name))
     return busy
+
+
+def parent(process: int) -> int:
+    """Return the process that started another."""
+    after_name = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2]
+    return int(after_name.split()[1])
 
 
 def run(*arguments: object) -> Any:

@@ -61,7 +61,7 @@ def error_of(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["type"]
 
 
-# ------------------------------------------------------------------------------------------------------------ inspecting
+# ----------------------------------------------------------------------------------------------------------- inspecting
 
 
 def test_an_image_is_inspected_as_body_form_and_path(taught: Both, stained: bytes, category_dir: Path) -> None:
@@ -237,7 +237,7 @@ def test_others_are_answered_while_images_are_inspected(
         thread.join()
 
 
-# --------------------------------------------------------------------------------------------------------------- results
+# -------------------------------------------------------------------------------------------------------------- results
 
 
 def test_results_are_found_by_filter_and_page(taught: Both, good: bytes, stained: bytes) -> None:
@@ -365,7 +365,7 @@ def test_an_image_that_was_removed_is_said_to_be(taught: Both, stained: bytes) -
 
 
 def test_people_decide_and_the_last_verdict_counts(taught: Both, stained: bytes) -> None:
-    station, client = taught
+    _station, client = taught
     key = inspect(client, stained)["id"]
     url = f"/api/v1/inspections/{key}/decisions"
     assert client.post(url, json={"comment": "a hair?"}).status_code == 201
@@ -397,7 +397,7 @@ def test_what_comes_is_told_and_nothing_missed(taught: Both, good: bytes, staine
     assert told(1, **{"last-event-id": str(sent[0])}) == sent[1:]  # as a browser that was cut off
 
 
-# ------------------------------------------------------------------------------------------------------ parts and models
+# ----------------------------------------------------------------------------------------------------- parts and models
 
 
 def test_a_part_is_added_shown_and_put_away(taught: Both) -> None:
@@ -436,7 +436,7 @@ def test_good_images_are_kept_shown_and_left_out(taught: Both, good: bytes) -> N
 
 
 def test_versions_come_go_and_compare(taught: Both, good: bytes, stained: bytes, model_path: Path) -> None:
-    station, client = taught
+    _station, client = taught
     client.post("/api/v1/parts", json={"name": "versions"})
     url = "/api/v1/parts/versions"
     files = {"file": ("m.blemish", model_path.read_bytes())}

@@ -72,7 +72,7 @@ def test_a_busy_station_is_asked_again_with_the_same_name(
 
 
 def test_errors_are_those_of_the_station(served_station: tuple[Station, Client], stained: Path, tmp_path: Path) -> None:
-    station, client = served_station
+    _station, client = served_station
     with pytest.raises(NotFoundError, match="no part 'none'"):
         client.inspect("none", stained)
     with pytest.raises(ImageError):

@@ -102,7 +102,7 @@ def logged_in(client: httpx.Client, name: str) -> Iterator[httpx.Client]:
         yield browser
 
 
-# ------------------------------------------------------------------------------------------------------- whose request
+# -------------------------------------------------------------------------------------------------------- whose request
 
 
 def test_whoever_sits_at_a_station_without_users_may_do_everything(local: tuple[Station, httpx.Client]) -> None:
@@ -252,7 +252,7 @@ def test_guessing_is_slowed_down_and_tells_nothing(tmp_path: Path) -> None:
         assert answer.status_code == 429  # also for whoever guessed right
 
 
-# ----------------------------------------------------------------------------------------------------------------- roles
+# ---------------------------------------------------------------------------------------------------------------- roles
 
 
 def routes(station: Station) -> list[str]:
@@ -293,7 +293,7 @@ def test_each_role_gets_what_it_needs_and_no_more(manned: tuple[Station, httpx.C
             assert needed.value in answer.json()["error"]["message"]
 
 
-# -------------------------------------------------------------------------------------------------------- how much
+# ------------------------------------------------------------------------------------------------------------- how much
 
 
 def test_a_sender_has_so_many_requests_at_once_and_then_so_many_a_second() -> None:
@@ -376,7 +376,7 @@ def test_an_upload_of_nothing_makes_no_sense() -> None:
     assert Limits.of_upload(1000).bytes_at_once >= 4 * Limits.of_upload(1000).upload_bytes
 
 
-# ---------------------------------------------------------------------------------------------------------- every answer
+# --------------------------------------------------------------------------------------------------------- every answer
 
 
 def test_every_answer_tells_the_browser_to_trust_nothing_else(tmp_path: Path) -> None:
@@ -415,7 +415,7 @@ def test_every_answer_tells_the_browser_to_trust_nothing_else(tmp_path: Path) ->
                     assert inside not in answer.text
 
 
-# ------------------------------------------------------------------------------------------------------- starting, ending
+# ----------------------------------------------------------------------------------------------------- starting, ending
 
 
 @pytest.mark.parametrize(

@@ -671,7 +671,7 @@ def serve(
         bool, typer.Option("--behind-https", help="A proxy on this machine speaks HTTPS for the station.")
     ] = False,
 ) -> None:
-    """Run an inspection station until Ctrl-C: teach parts, inspect what comes, decide, and prove later what happened."""
+    """Run an inspection station until Ctrl-C: teach parts, inspect what comes, decide, prove later what happened."""
     from blemish.station.app import serve as run
 
     run(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from blemish.station.station import Station
 
 
+_USUAL: Final = Limits()
 _N_CONNECTIONS: Final = 512  # at once; more are answered with 503
 _GRACE_SECONDS: Final = 10  # that requests under way have to end when the server is stopped
 
@@ -40,7 +41,7 @@ def create_app(
     local: bool = True,
     allowed: Sequence[Path] = (),
     behind_https: bool = False,
-    limits: Limits = Limits(),
+    limits: Limits = _USUAL,
 ) -> FastAPI:
     """Make the application of a station that is open.
 

@@ -104,8 +104,8 @@ class Client:
         """Return stored inspections, newest first, as many as there are.
 
         Args:
-            wanted: filters of the API: part, version, verdict, final, decided, overruled, part_id, lot_id, source, since,
-                until (times in ISO 8601 with a zone), least_score, most_score.
+            wanted: filters of the API: part, version, verdict, final, decided, overruled, part_id, lot_id, source,
+                since, until (times in ISO 8601 with a zone), least_score, most_score.
         """
         filters = {name: value for name, value in wanted.items() if value is not None}
         before: dict[str, Any] = {}
@@ -191,7 +191,7 @@ class Client:
             time.sleep(pause)
 
     def _once(self, method: str, path: str, request: Record) -> tuple[BlemishError | None, Any]:
-        """Return either no error and the answer, or the error and after how many seconds to try again; below 0: never."""
+        """Return no error and the answer, or the error and after how many seconds to try again; below 0: never."""
         try:
             response = self._http.request(method, _API + path, **request)
         except httpx.TransportError as error:

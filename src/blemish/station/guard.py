@@ -2,9 +2,9 @@
 
 In this order, before a byte of the body is read: the host it asks for, the site it comes from, how often it comes, who
 sends it. Then the body, counted while it streams in. Every answer leaves with headers that tell a browser to run and
-show nothing but the station's own. What nobody foresaw becomes an answer without any detail; the detail goes to the log.
+show nothing but the station's own. What nobody foresaw becomes an answer without any detail, which goes to the log.
 
-Where the station has no user and listens to its own machine only, whoever sits there is ``local`` and may do everything.
+Where the station has no user and listens to its own machine only, whoever sits there is ``local`` and may do all.
 A page of another site, open in a browser on this machine, could try to use that: so the host must be the machine itself
 (against DNS rebinding), requests from other sites are refused, and so is whatever came through a proxy.
 """
