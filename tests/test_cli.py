@@ -26,7 +26,7 @@ NEAREST = ("--steps", 1)
 COMMANDS = (
     *("fit", "enroll", "calibrate", "accept", "threshold", "zones", "inspect", "verify"),
     *("defects", "evaluate", "compare", "reproduce", "demo"),
-    *("backup", "station"),
+    *("serve", "backup", "station"),
 )
 
 
