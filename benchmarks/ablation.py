@@ -537,7 +537,7 @@ def our_reference(
         return ToPrototype(torch.stack([e.mean(dim=(1, 2), keepdim=True) for e in embeddings]).mean(dim=0))
     suspects = find_suspects(embeddings, kind, generator)
     usual = [embedding for index, embedding in enumerate(embeddings) if index not in suspects]
-    return nearest_reference(usual, kind)
+    return nearest_reference(usual, kind, generator)
 
 
 # The variants --------------------------------------------------------------------------------------------------------

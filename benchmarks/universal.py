@@ -124,7 +124,7 @@ def validate(options: argparse.Namespace) -> None:
         good, spoiled = pictures[:-N_JUDGED], pictures[-N_JUDGED:]
         batch = spoil(good, spoiled, 1, partial(any_defect, settings.physical, PASTED, rng), rng)
         reference = embed(network, batch.reference[:N_REFERENCE])
-        bank = nearest_reference(reference, Reference.CATEGORY)
+        bank = nearest_reference(reference, Reference.CATEGORY, torch.Generator().manual_seed(kind))
         model = DistanceModel(network, bank, SMOOTHING, N_WORST).eval()
         with torch.inference_mode():
             judged = np.concatenate([batch.reference[N_REFERENCE:], batch.defective])

@@ -41,22 +41,22 @@ def scenes(n: int, seed: int, h: int = 5, w: int = 6, dimensions: int = 4) -> li
 class TestShares:
     def test_without_one_image_are_those_of_the_others(self, kind: Reference) -> None:
         given = scenes(6, 0)
-        whole = reference_of_shares(given, kind)
+        whole = reference_of_shares(given, kind, generator())
         for image in range(6):
             others = given[:image] + given[image + 1 :]
             rest = {tuple(vector) for vector in whole.without(image).vectors.tolist()}
-            assert rest == {tuple(vector) for vector in reference_of_shares(others, kind).vectors.tolist()}
+            assert rest == {tuple(vector) for vector in reference_of_shares(others, kind, generator()).vectors.tolist()}
 
     def test_nothing_is_nearer_to_fewer_images(self, kind: Reference) -> None:
         *given, new = scenes(9, 1, 20, 30)
-        whole = reference_of_shares(given, kind)
+        whole = reference_of_shares(given, kind, generator())
         for image in range(8):
             for seen in (new, given[image]):
                 assert (whole.without(image)(seen[None]) >= whole(seen[None])).all()
 
     def test_are_equally_large_and_know_where_they_come_from(self, kind: Reference) -> None:
         given = scenes(5, 2, 20, 30)
-        reference = reference_of_shares(given, kind)
+        reference = reference_of_shares(given, kind, generator())
         assert reference.origins is not None
         origins = reference.origins if kind is Reference.LOCATION else reference.origins[:, 0]
         share = 600 if kind is Reference.LOCATION else SHARED_BANK // 5
@@ -69,7 +69,7 @@ class TestShares:
 
 def limit_of(given: list[torch.Tensor], kind: Reference, alpha: float, left_out: bool) -> tuple[DistanceModel, float]:
     """Make a reference set, and the limit from the scores of its own images, left out in turn or not."""
-    reference = reference_of_shares(given, kind)
+    reference = reference_of_shares(given, kind, generator())
     model = DistanceModel(NETWORK, reference, 3, 4)
     paths = tuple(Path(str(index)) for index in range(len(given)))
     if left_out:

@@ -63,62 +63,71 @@ class TestBank:
     def test_is_made_of_real_embeddings(self) -> None:
         given = images(3, 4, 5)
         cells = torch.cat([image.flatten(1).T for image in given])
-        bank = nearest_reference(given, Reference.CATEGORY).bank
+        bank = nearest_reference(given, Reference.CATEGORY, generator()).bank
         assert torch.cdist(bank, cells).amin(dim=1).max() <= HALF * 8**0.5
 
     def test_knows_where_every_embedding_comes_from(self) -> None:
         given = [*images(2, 4, 5), *images(1, 3, 7)]
-        bank = nearest_reference(given, Reference.CATEGORY)
+        bank = nearest_reference(given, Reference.CATEGORY, generator())
         for vector, (image, row, column) in zip(bank.vectors, bank.origins.tolist(), strict=True):
             torch.testing.assert_close(vector, given[image][:, row, column], atol=HALF, rtol=0)
 
     def test_of_few_embeddings_is_all_of_them(self) -> None:
         given = images(3, 4, 5)
-        assert len(nearest_reference(given, Reference.CATEGORY).bank) == 60
+        assert len(nearest_reference(given, Reference.CATEGORY, generator()).bank) == 60
 
     def test_of_many_embeddings_has_a_limit(self) -> None:
         given = images(3, 30, 40)
-        assert len(nearest_reference(given, Reference.CATEGORY).bank) == BANK
+        assert len(nearest_reference(given, Reference.CATEGORY, generator()).bank) == BANK
 
     def test_takes_images_of_different_sizes(self) -> None:
         given = [*images(1, 4, 5), *images(1, 3, 7)]
-        assert len(nearest_reference(given, Reference.CATEGORY).bank) == 41
+        assert len(nearest_reference(given, Reference.CATEGORY, generator()).bank) == 41
 
     def test_serves_every_good_embedding_better_than_a_random_choice(self) -> None:
         points = clusters(3 * BANK, 20)
-        bank = nearest_reference([points.T[:, :, None]], Reference.CATEGORY).bank
+        bank = nearest_reference([points.T[:, :, None]], Reference.CATEGORY, generator()).bank
         chance = points[torch.randperm(len(points), generator=generator(1))[:BANK]]
         assert farthest(points, bank) < 0.5 * farthest(points, chance)
 
-    def test_same_images_same_bank(self) -> None:
+    def test_has_what_is_rare_in_one_image(self) -> None:
+        """However many cells there are, of which a draw would take one in ten."""
+        rare = unit(-torch.ones(8), dim=0)
+        for seed in range(5):
+            cells = unit(torch.ones(8) + 0.3 * torch.randn(2, 700, 700, 8, generator=generator(seed)), dim=3)
+            cells[1, 300, 20 + seed] = rare
+            bank = nearest_reference(list(cells.permute(0, 3, 1, 2)), Reference.CATEGORY, generator(seed)).bank
+            assert (bank @ rare).max() > 0.999 * (rare @ rare)
+
+    def test_same_generator_same_bank(self) -> None:
         given = images(3, 20, 20)
-        first, again = (nearest_reference(given, Reference.CATEGORY).bank for _ in range(2))
+        first, again = (nearest_reference(given, Reference.CATEGORY, generator(2)).bank for _ in range(2))
         assert torch.equal(first, again)
 
 
 class TestMedoids:
     def test_of_a_location_are_real_embeddings_of_that_location(self) -> None:
         given = images(2 * MEDOIDS, 3, 4)
-        medoids = nearest_reference(given, Reference.LOCATION).medoids
+        medoids = nearest_reference(given, Reference.LOCATION, generator()).medoids
         for y, x in np.ndindex(3, 4):
             here = torch.stack([image[:, y, x] for image in given])
             assert torch.cdist(medoids[:, :, y, x], here).amin(dim=1).max() <= HALF * 8**0.5
 
     def test_of_a_location_are_all_different(self) -> None:
-        medoids = nearest_reference(images(2 * MEDOIDS, 3, 4), Reference.LOCATION).medoids
+        medoids = nearest_reference(images(2 * MEDOIDS, 3, 4), Reference.LOCATION, generator()).medoids
         for y, x in np.ndindex(3, 4):
             assert torch.pdist(medoids[:, :, y, x]).min() > 0
 
     def test_know_which_image_each_comes_from(self) -> None:
         given = images(2 * MEDOIDS, 3, 4)
-        reference = nearest_reference(given, Reference.LOCATION)
+        reference = nearest_reference(given, Reference.LOCATION, generator())
         for number, (vector, image) in enumerate(zip(reference.vectors, reference.origins.tolist(), strict=True)):
             row, column = divmod(number % 12, 4)
             torch.testing.assert_close(vector, given[image][:, row, column], atol=HALF, rtol=0)
 
     def test_of_few_images_are_all_of_them(self) -> None:
         given = images(MEDOIDS - 3, 3, 4)
-        reference = nearest_reference(given, Reference.LOCATION)
+        reference = nearest_reference(given, Reference.LOCATION, generator())
         assert len(reference.medoids) == len(given)
         rounded = (SQUARE_FLOOR + 2 * RADIUS * HALF * 8**0.5) ** 0.5
         assert reference(torch.stack(given)).max() <= rounded
@@ -126,12 +135,12 @@ class TestMedoids:
     def test_find_every_cluster(self) -> None:
         points = clusters(10 * MEDOIDS, MEDOIDS)  # (n, D)
         given = [point[:, None, None].expand(-1, 2, 3) for point in points]
-        medoids = nearest_reference(given, Reference.LOCATION).medoids[:, :, 1, 2]
+        medoids = nearest_reference(given, Reference.LOCATION, generator()).medoids[:, :, 1, 2]
         assert farthest(points, medoids) < 0.6
 
     def test_serve_every_good_embedding_better_than_a_random_choice(self) -> None:
         points = clusters(10 * MEDOIDS, MEDOIDS)
-        medoids = nearest_reference([p[:, None, None] for p in points], Reference.LOCATION).medoids
+        medoids = nearest_reference([p[:, None, None] for p in points], Reference.LOCATION, generator()).medoids
         chance = [points[torch.randperm(len(points), generator=generator(s))[:MEDOIDS]] for s in range(20)]
         assert farthest(points, medoids[:, :, 0, 0]) < 0.5 * min(farthest(points, kept) for kept in chance)
 
@@ -208,7 +217,7 @@ def make_model(kind: Reference, height: int, width: int) -> DistanceModel:
         network.train()(torch.from_numpy(noise(64, 64, n=8))[:, None])
     network.eval()
     good = embed(network, noise(height, width, n=4, seed=1))
-    return DistanceModel(network, nearest_reference(good, kind), SMOOTHING, N_WORST).eval()
+    return DistanceModel(network, nearest_reference(good, kind, generator()), SMOOTHING, N_WORST).eval()
 
 
 SIZES = [(64, 64), (40, 100), (132, 92)]

@@ -187,7 +187,7 @@ def nearest_detector(
     suspects = find_suspects(embeddings, kind, generator, counted)
     usual = [index for index in range(len(chosen)) if index not in suspects]
     good = [embeddings[index] for index in usual]
-    reference = (reference_of_shares if images.in_turn else nearest_reference)(good, kind)
+    reference = (reference_of_shares if images.in_turn else nearest_reference)(good, kind, generator)
     patches = patches_of(reference, good, lambda index: prepared.whole(chosen[usual[index]]))
     model = DistanceModel(network, reference, SMOOTHING, N_WORST).eval()
     said = list(notes)
@@ -247,7 +247,7 @@ def find_suspects(
     Args:
         embeddings: ``(D, h, w)`` of every image.
         kind: where they are compared.
-        generator: of the halves.
+        generator: of the halves and the candidates.
         counted: ``(h, w)``, 0 for cells that do not count, else 1; None: all count.
 
     Returns:
@@ -260,7 +260,7 @@ def find_suspects(
     order = torch.randperm(n, generator=generator).tolist()
     scores = np.empty(n)
     for judged, others in ((order[: n // 2], order[n // 2 :]), (order[n // 2 :], order[: n // 2])):
-        reference = nearest_reference([embeddings[index] for index in others], kind)
+        reference = nearest_reference([embeddings[index] for index in others], kind, generator)
         for index in judged:
             distances = smooth(reference(embeddings[index][None]), SMOOTHING)  # (1, h, w)
             if counted is not None:

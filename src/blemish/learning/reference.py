@@ -32,8 +32,9 @@ _MOST_IN_BANK: Final = 3072
 _MOST_ADDED: Final = 256  # embeddings that are added to a bank at once
 _CELLS_AT_ONCE: Final = 4096  # whose products with a bank are in memory together
 SHIFT: Final = 1  # cells that aligned parts may be out of place
-_CANDIDATES: Final = 256  # embeddings of each image, or more of few images, among which a bank is chosen
-_N_LOOKED_AT: Final = 100_000  # embeddings of images that are added later, of which those that are lacked are added
+_N_CANDIDATES: Final = 100_000  # embeddings among which a bank is chosen
+_RARE: Final = 0.25  # share of a bank that is chosen among the rarest cells of each image, which a draw would miss
+_RAREST: Final = 64  # so many of each image
 # Least square of a distance. Near 0 it is the difference of two numbers near 32, of which rounding leaves little; with
 # this floor, a distance of 0.03 where the largest is 8, every runtime agrees to 1e-4.
 SQUARE_FLOOR: Final = 1e-3
@@ -142,17 +143,21 @@ def distance_of_product(product: Tensor) -> Tensor:
     return (2 * BoundedNetwork.RADIUS**2 - 2 * product).clamp_min(SQUARE_FLOOR).sqrt()
 
 
-def nearest_reference(embeddings: Sequence[Tensor], kind: Reference) -> ToNearestHere | ToNearest:
+def nearest_reference(
+    embeddings: Sequence[Tensor], kind: Reference, generator: torch.Generator
+) -> ToNearestHere | ToNearest:
     """Choose the embeddings that stand for all good ones.
 
     Farthest first (Gonzalez 1985; as a coreset: Roth et al. 2022, "PatchCore", sec. 3.2): start in the middle, then
-    add again and again the one that is farthest from all that were chosen. A bank is chosen among candidates that were
-    chosen in the same way from every cell of each image, so what is rare but good is not missed by chance. Kept in half
-    precision, which makes a model file half as large.
+    add again and again the one that is farthest from all that were chosen. Three quarters of a bank are chosen among
+    cells drawn at random, and serve what is usual; the last quarter among those of each image that are farthest first
+    in it, so that what is rare but good is not left to the draw. Kept in half precision, which makes a model file half
+    as large.
 
     Args:
         embeddings: ``(D, h, w)`` float32 of every good image; of one size where they are aligned.
         kind: per location or for the category.
+        generator: of the candidates for a bank.
     """
     if kind is Reference.LOCATION:
         stacked = torch.stack(list(embeddings))  # (n, D, h, w)
@@ -161,12 +166,20 @@ def nearest_reference(embeddings: Sequence[Tensor], kind: Reference) -> ToNeares
         chosen, origins = _farthest_first(places, min(MEDOIDS, len(stacked)))  # (h w, k, D), (h w, k)
         medoids = chosen.reshape(h, w, *chosen.shape[1:]).permute(2, 3, 0, 1)  # (k, D, h, w)
         return ToNearestHere(medoids.half().float().contiguous(), origins.T.flatten())
-    candidates, whence = _farthest_of_each(embeddings, max(_CANDIDATES, math.ceil(BANK / len(embeddings))))
-    chosen, index = _farthest_first(candidates[None], min(BANK, len(candidates)))
-    return ToNearest(chosen[0].half().float(), whence[index[0]])
+    candidates, whence = some_cells(embeddings, _N_CANDIDATES, generator)
+    if len(candidates) <= BANK:
+        return ToNearest(candidates.half().float(), whence)
+    usual, index = _farthest_first(candidates[None], round((1 - _RARE) * BANK))
+    left = BANK - usual.shape[1]
+    rarest, rare_whence = _farthest_of_each(embeddings, max(_RAREST, math.ceil(left / len(embeddings))))
+    rare, rare_index = _farthest_first(rarest[None], min(left, len(rarest)), usual)
+    bank = torch.cat([usual[0], rare[0]])
+    return ToNearest(bank.half().float(), torch.cat([whence[index[0]], rare_whence[rare_index[0]]]))
 
 
-def reference_of_shares(embeddings: Sequence[Tensor], kind: Reference) -> ToNearestHere | ToNearest:
+def reference_of_shares(
+    embeddings: Sequence[Tensor], kind: Reference, generator: torch.Generator
+) -> ToNearestHere | ToNearest:
     """Choose the embeddings of every image without a look at the others, equally many of each.
 
     So the set without one image is what the others alone would have made with such shares, and nothing is nearer to it
@@ -175,13 +188,20 @@ def reference_of_shares(embeddings: Sequence[Tensor], kind: Reference) -> ToNear
     Args:
         embeddings: ``(D, h, w)`` float32 of at most `SHARES` good images, at least two; of one size where aligned.
         kind: per location, where all of them are kept; or for the category, where each image's are farthest first.
+        generator: of the candidates for a bank.
     """
     if kind is Reference.LOCATION:
         medoids = torch.stack(list(embeddings))  # (n, D, h, w)
         origins = torch.arange(len(medoids)).repeat_interleave(math.prod(medoids.shape[2:]))
         return ToNearestHere(medoids.half().float(), origins)
-    bank, whence = _farthest_of_each(embeddings, SHARED_BANK // len(embeddings))
-    return ToNearest(bank.half().float(), whence)
+    n = len(embeddings)
+    chosen, whences = [], []
+    for image, embedding in enumerate(embeddings):
+        candidates, whence = some_cells([embedding], _N_CANDIDATES // n, generator)
+        vectors, index = _farthest_first(candidates[None], min(SHARED_BANK // n, len(candidates)))
+        chosen.append(vectors[0])
+        whences.append(torch.cat([torch.full((len(index[0]), 1), image), whence[index[0], 1:]], dim=1))
+    return ToNearest(torch.cat(chosen).half().float(), torch.cat(whences))
 
 
 def _farthest_of_each(embeddings: Sequence[Tensor], k: int) -> tuple[Tensor, Tensor]:
@@ -219,22 +239,37 @@ def some_cells(embeddings: Sequence[Tensor], n: int, generator: torch.Generator)
     return torch.cat(cells), torch.cat(whence)
 
 
-def _farthest_first(points: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _farthest_first(points: Tensor, k: int, there: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Choose k of n points in each of several sets, ``(S, n, D)`` of one length.
+
+    Args:
+        points: of all sets.
+        k: how many of each.
+        there: ``(S, m, D)``, points that were chosen before and are not chosen again; None: begin in the middle.
 
     Returns:
         The points, ``(S, k, D)``, and which they are, ``(S, k)``.
     """
     sets = torch.arange(len(points))
-    index = (points @ points.mean(dim=1).unsqueeze(2)).squeeze(2).argmax(dim=1)  # (S,) nearest the middle
+    if there is None:
+        nearest = torch.full(points.shape[:2], -torch.inf)  # (S, n) product with the nearest chosen one
+        index = (points @ points.mean(dim=1).unsqueeze(2)).squeeze(2).argmax(dim=1)  # (S,) nearest the middle
+    else:
+        nearest = _nearest_products(points, there)
+        index = nearest.argmin(dim=1)
     chosen, indices = [points[sets, index]], [index]
-    nearest = torch.full(points.shape[:2], -torch.inf)  # (S, n) product with the nearest chosen one
     while len(chosen) < k:
         nearest = torch.maximum(nearest, (points @ chosen[-1].unsqueeze(2)).squeeze(2))
         index = nearest.argmin(dim=1)
         chosen.append(points[sets, index])
         indices.append(index)
     return torch.stack(chosen, dim=1), torch.stack(indices, dim=1)
+
+
+def _nearest_products(points: Tensor, there: Tensor) -> Tensor:
+    """Return the product of each point ``(S, n, D)`` with the nearest of those that are there ``(S, k, D)``: ``(S, n)``."""
+    parts = torch.split(points, _CELLS_AT_ONCE, dim=1)
+    return torch.cat([(part @ there.transpose(1, 2)).amax(dim=2) for part in parts], dim=1)
 
 
 def extended(
@@ -268,7 +303,7 @@ def extended(
         medoids = chosen.reshape(h, w, *chosen.shape[1:]).permute(2, 3, 0, 1)
         added = ToNearestHere(medoids.half().float().contiguous(), index.T.flatten())
         return ToNearestHere(torch.cat([reference.medoids, added.medoids])), added
-    candidates, whence = some_cells(embeddings, _N_LOOKED_AT, torch.Generator().manual_seed(0))
+    candidates, whence = some_cells(embeddings, _N_CANDIDATES, torch.Generator().manual_seed(0))
     image, row, column = whence.T.tolist()
     counts = [counted[i][y, x] > 0 for i, y, x in zip(image, row, column, strict=True)]
     most = min(_MOST_ADDED, _MOST_IN_BANK - len(reference.bank))
@@ -299,8 +334,7 @@ def _farthest_from(
             "the good ones."
         )
     sets = torch.arange(len(points))
-    parts = torch.split(points, _CELLS_AT_ONCE, dim=1)
-    nearest = torch.cat([(part @ there.transpose(1, 2)).amax(dim=2) for part in parts], dim=1)  # (S, n) products
+    nearest = _nearest_products(points, there)
     nearest[~lacked] = torch.inf
     least = BoundedNetwork.RADIUS**2 - near_enough**2 / 2  # the product of two embeddings so far apart
     chosen: list[Tensor] = []
