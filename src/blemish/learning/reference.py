@@ -267,7 +267,7 @@ def _farthest_first(points: Tensor, k: int, there: Tensor | None = None) -> tupl
 
 
 def _nearest_products(points: Tensor, there: Tensor) -> Tensor:
-    """Return the product of each point ``(S, n, D)`` with the nearest of those that are there ``(S, k, D)``: ``(S, n)``."""
+    """Return the product of each point ``(S, n, D)`` with the nearest that is there ``(S, k, D)``: ``(S, n)``."""
     parts = torch.split(points, _CELLS_AT_ONCE, dim=1)
     return torch.cat([(part @ there.transpose(1, 2)).amax(dim=2) for part in parts], dim=1)
 
