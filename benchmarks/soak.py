@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -217,7 +217,7 @@ def soaked(answers: Answers, memory: list[float], began: float, n: int) -> dict[
         "inspections": len(answers.ids),
         "seconds": float(ended[-1] - began),
         "per_second": len(ended) / float(ended[-1] - began),
-        "per_second_by_tenth": [len(ended) / TENTHS / (b - a) for a, b in zip(edges, edges[1:], strict=False)],
+        "per_second_by_tenth": [len(ended) / TENTHS / (b - a) for a, b in pairwise(edges)],
         "latency_ms": latency(answers),
         "resident_mb_by_tenth": memory,
         "resident_mb_per_1000": slope(memory, n),
