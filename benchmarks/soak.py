@@ -40,7 +40,7 @@ import blemish
 from blemish.datasets import read_good
 from blemish.detection.detector import Detector
 from blemish.drawing import FLAWS, SURFACES, draw_surface
-from blemish.images import write_image
+from blemish.images import write_image, write_text
 from blemish.parallel import n_cores
 from blemish.station import audit
 from blemish.station.store import DATABASE, Store
@@ -323,8 +323,7 @@ def main() -> None:
     text = json.dumps(found, indent=2)
     print(text)
     if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(text + "\n")
+        write_text(arguments.json, text + "\n")
 
 
 if __name__ == "__main__":

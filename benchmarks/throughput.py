@@ -25,7 +25,7 @@ import torch
 
 from blemish.detection.detector import Detector
 from blemish.drawing import SURFACES, draw_surface
-from blemish.images import prepare, write_image
+from blemish.images import prepare, write_image, write_text
 from blemish.learning.assembly import GoodImages, Making, prototype_detector
 from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
 from blemish.learning.network import PATCH_SIZE, TripletNetwork
@@ -155,8 +155,7 @@ def main() -> None:
     text = json.dumps(found, indent=2)
     print(text)
     if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(text + "\n")
+        write_text(arguments.json, text + "\n")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,14 +16,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from blemish.errors import ConflictError, NotFoundError, SettingError, StationError, StorageError
-from blemish.station.store import Store, sync_folder
+from blemish.station.store import NAME, Store, sync_folder
 
 SECRETS: Final = "secrets.json"
 SINKS: Final = "sinks"  # names of the settings
 SOURCES: Final = "sources"
 Entry = dict[str, Any]
 Records = list[Entry]
-_NAME: Final = re.compile(r"\w(?:[\w .+-]{0,62}\w)?")
 _MOST_SECRET: Final = 1024  # characters
 
 
@@ -296,7 +294,7 @@ def folder_for(store: Store, path: str) -> None:
 
 
 def _name(value: Any) -> str:
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
+    if not isinstance(value, str) or not NAME.fullmatch(value):
         raise SettingError(
             f"found {_shown(value)}; expected 1 to 64 letters, digits, spaces and . _ + -, with a letter or digit at "
             "both ends."

@@ -34,7 +34,6 @@ from blemish.errors import (
     ConflictError,
     ImageError,
     ModelFileError,
-    NotFoundError,
     SettingError,
     StationError,
 )
@@ -173,9 +172,7 @@ class Inspector:
             NotFoundError: the image was removed by retention.
             BusyError, ImageError, ModelFileError, StationError: as for `inspect`.
         """
-        if stored.image_file is None:
-            raise NotFoundError(f"The image of inspection {stored.id} was removed, as the retention of images says.")
-        path = self._store.path(stored.image_file)
+        path = self._store.image_path(stored)
 
         def work() -> Inspection:
             detector, _ = self.detector(stored.part, stored.version)

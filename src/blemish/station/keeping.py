@@ -50,7 +50,7 @@ _MOMENT: Final = 0.5  # seconds in which a file that was just written gets its r
 _N_AT_ONCE: Final = 200  # inspections in one transaction, so that those that come in wait for milliseconds
 _SUMS: Final = "SHA256SUMS"
 _CHUNK: Final = 2**20
-_MOST_DAYS: Final = 36_500  # a hundred years; far beyond, there are no dates to count back to
+MOST_DAYS: Final = 36_500  # a hundred years; far beyond, there are no dates to count back to
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class Retention:
             SettingError: a number is not above 0, or records would go before their images.
         """
         for name, value in asdict(self).items():
-            most = float("inf") if name == "image_bytes" else _MOST_DAYS
+            most = float("inf") if name == "image_bytes" else MOST_DAYS
             if value is not None and not (0 < value <= most and value != float("inf")):
-                told = "a number above 0" if name == "image_bytes" else f"days above 0, at most {_MOST_DAYS}"
+                told = "a number above 0" if name == "image_bytes" else f"days above 0, at most {MOST_DAYS}"
                 raise SettingError(f"Retention {name} is {value}; expected {told}, or none.")
         if self.record_days is not None and (self.image_days is None or self.image_days > self.record_days):
             raise SettingError(

@@ -54,7 +54,7 @@ _BUSY_SECONDS: Final = 20  # how long to wait for another process that writes, s
 _N_CHECKED: Final = 1000  # newest inspections whose files are looked for at start-up
 _DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _NO_ROOM: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
-_NAME: Final = re.compile(r"\w(?:[\w .+-]{0,62}\w)?")
+NAME: Final = re.compile(r"\w(?:[\w .+-]{0,62}\w)?")
 _RESERVED: Final = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # names that Windows keeps for devices
 _FINAL: Final = "COALESCE(decided, verdict)"  # in SQL: what counts
 _DECIDED: Final = frozenset({Verdict.GOOD.value, Verdict.DEFECTIVE.value})
@@ -555,6 +555,16 @@ class Store:
         """Return the whole path of a file that a record names."""
         return self.folder / PurePosixPath(file)
 
+    def image_path(self, stored: StoredInspection) -> Path:
+        """Return the whole path of the image that was inspected.
+
+        Raises:
+            NotFoundError: retention has removed it.
+        """
+        if stored.image_file is None:
+            raise NotFoundError(f"The image of inspection {stored.id} was removed, as the retention of images says.")
+        return self.path(stored.image_file)
+
     # -------------------------------------------------------------------------------------------------------- parts
 
     def add_part(self, name: str, *, who: str) -> Part:
@@ -570,7 +580,7 @@ class Store:
         """
         name = unicodedata.normalize("NFC", name)
         key = name.casefold()
-        if not _NAME.fullmatch(name) or _RESERVED.fullmatch(key):
+        if not NAME.fullmatch(name) or _RESERVED.fullmatch(key):
             raise SettingError(
                 f"'{name[:80]}' cannot be the name of a part; expected 1 to 64 letters, digits, spaces and . _ + -, "
                 "with a letter or digit at both ends."

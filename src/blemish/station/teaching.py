@@ -29,7 +29,7 @@ import blemish
 from blemish.detection.decision import require_alpha
 from blemish.detection.model_file import model_from_bytes
 from blemish.detection.zones import to_text
-from blemish.errors import BlemishError, BusyError, ConflictError, NotFoundError, SettingError
+from blemish.errors import BlemishError, BusyError, ConflictError, SettingError
 from blemish.images import IMAGE_SUFFIXES
 from blemish.results import Verdict
 from blemish.station.adjusting import ALPHA, Adjuster, checked_zones, summary_of
@@ -426,9 +426,7 @@ class Teacher(Adjuster):
             stored = self._store.inspection(key)
             if stored.part != part:
                 raise SettingError(f"Inspection {key} is of part '{stored.part}'; expected one of '{part}'.")
-            if stored.image_file is None:
-                raise NotFoundError(f"The image of inspection {key} was removed, as the retention of images says.")
-            found.append(str(self._store.path(stored.image_file)))
+            found.append(str(self._store.image_path(stored)))
         return found
 
     def _checkpoint(self, job: Job, good: Sequence[GoodImage]) -> Path:

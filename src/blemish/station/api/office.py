@@ -16,7 +16,6 @@ from blemish.station.api.taking import LARGEST, Limit, Name, Plain, Sequence, Sh
 from blemish.station.people import Role
 
 router = APIRouter(tags=["office"])
-_MOST_DAYS = 36_500  # a hundred years
 Spec = Annotated[Plain, Body(description="name, kind, and the fields of its kind; a secret is never shown again.")]
 
 
@@ -69,9 +68,9 @@ class AskedToken(BaseModel):
 class NewRetention(BaseModel):
     """How long what is kept; none: for ever."""
 
-    image_days: Annotated[float | None, Field(gt=0, le=_MOST_DAYS)] = None
+    image_days: Annotated[float | None, Field(gt=0, le=keeping.MOST_DAYS)] = None
     image_bytes: Annotated[int | None, Field(gt=0, le=LARGEST)] = None
-    record_days: Annotated[float | None, Field(gt=0, le=_MOST_DAYS)] = None
+    record_days: Annotated[float | None, Field(gt=0, le=keeping.MOST_DAYS)] = None
 
 
 # ------------------------------------------------------------------------------------------------------ sinks, sources

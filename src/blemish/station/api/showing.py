@@ -14,7 +14,6 @@ from fastapi import Response
 from fastapi.responses import StreamingResponse
 
 from blemish.errors import BusyError, NotFoundError
-from blemish.images import read_samples
 from blemish.report.overlay import encode_jpeg, grey_picture
 from blemish.station.api.context import Context
 from blemish.station.api.taking import IMAGE_TYPES
@@ -62,7 +61,7 @@ def stored_image(here: Context, file: str | None, side: int | None) -> Response:
     if side is None:
         return image(read(path), IMAGE_TYPES[path.suffix], path.name)
     with here.a_core():
-        grey = GreyImage.of_samples(read_samples(path))
+        grey = GreyImage.open(path)
         return image(encode_jpeg(grey_picture(grey.fitted(side)), QUALITY), "image/jpeg", f"{path.stem}.jpg")
 
 
