@@ -1,11 +1,12 @@
 """Two processes of a Ray cluster leave what one machine leaves, whatever happens to them; URLs are like folders."""
 
+import math
 import os
 import shutil
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,31 @@ def workers_at_work() -> list[int]:
     return busy
 
 
+@contextmanager
+def killing(most: float = math.inf) -> Iterator[list[int]]:
+    """Kill workers as soon as they are at work, until so many are dead or the ``with`` statement ends.
+
+    A worker's first image takes a while, as it loads the model for it, so none is ready before it is seen.
+    """
+    killed: list[int] = []
+    is_over = threading.Event()
+
+    def kill() -> None:
+        while len(killed) < most and not is_over.wait(0.01):
+            for process in workers_at_work():
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+                    killed.append(process)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        yield killed
+    finally:
+        is_over.set()
+        killer.join()
+
+
 def parent(process: int) -> int:
     """Return the process that started another."""
     after_name = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2]
@@ -92,16 +118,8 @@ def test_a_cluster_leaves_what_one_machine_leaves(
 
 def test_workers_that_are_killed_cost_no_result(address: str, detector: Detector, images: Path, tmp_path: Path) -> None:
     inspect_batch(detector, [images], tmp_path / "here")
-    killed: list[int] = []
-
-    def kill(record: dict[str, Any]) -> None:
-        if not killed:
-            for process in workers_at_work():
-                os.kill(process, signal.SIGKILL)
-                killed.append(process)
-
-    with connected(address) as workers:
-        inspect_batch(detector, [images], tmp_path / "there", workers=workers, tell=kill)
+    with connected(address) as workers, killing(most=1) as killed:
+        inspect_batch(detector, [images], tmp_path / "there", workers=workers)
     assert killed
     assert everything_in(tmp_path / "there") == everything_in(tmp_path / "here")
 
@@ -110,21 +128,8 @@ def test_an_image_that_kills_its_workers_is_a_row_that_the_next_run_tries_again(
     address: str, detector: Detector, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "_RETRIES", 0)
-    is_over = threading.Event()
-
-    def kill() -> None:
-        while not is_over.wait(0.01):
-            for process in workers_at_work():
-                os.kill(process, signal.SIGKILL)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    try:
-        with connected(address) as workers:
-            counts = inspect_batch(detector, [images / "good"], tmp_path / "out", workers=workers)
-    finally:
-        is_over.set()
-        killer.join()
+    with connected(address) as workers, killing():
+        counts = inspect_batch(detector, [images / "good"], tmp_path / "out", workers=workers)
     assert counts.failed == 5
     assert "workers were lost over it" in (tmp_path / "out" / "results.csv").read_text()
     again = inspect_batch(detector, [images / "good"], tmp_path / "out")
