@@ -1,11 +1,11 @@
 """What known defects are worth: `fit` with half of a category's defective images and without, judged on the others.
 
-    python benchmarks/known.py CATEGORY -o benchmarks/results/known.json --steps 300
+    python benchmarks/known.py CATEGORY [CATEGORY ...] -o benchmarks/results/known.json --steps 300
 
-CATEGORY is a folder in MVTec AD's layout or a CSV, with masks. The defective images of every kind are divided at random
-into halves. One half is given to `fit --defective`; with --kinds, only those of these kinds are. All models are judged
-on the other half and on the good images that none of them was made from. The table on stdout is made from what is
-written.
+Each CATEGORY is a folder in MVTec AD's layout or a CSV, with masks. The defective images of every kind are divided at
+random into halves. One half is given to `fit --defective`; with --kinds, only those of these kinds are. All models are
+judged on the other half and on the good images that none of them was made from. The table on stdout is made from what
+is written.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ALL = "all"
 def main() -> None:
     """Fit without and with, judge both, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("category", type=Path, help="folder in MVTec AD's layout, or CSV")
+    parser.add_argument("categories", nargs="+", type=Path, metavar="CATEGORY", help="category folders or CSVs")
     parser.add_argument("--output", "-o", type=Path, required=True, help="JSON file of the results")
     parser.add_argument("--steps", type=int, default=300, help="of training, each time")
     parser.add_argument("--seed", type=int, default=0, help="of the halves and of training")
@@ -37,20 +37,20 @@ def main() -> None:
     parser.add_argument("--kinds", default="", help="give only these kinds of defects, comma-separated")
     options = parser.parse_args()
 
-    samples = list({content_hash(sample.path): sample for sample in read_category(options.category)}.values())
-    given, judged = halves([sample for sample in samples if not sample.is_good], options.seed)
-    if options.kinds:
-        given = [sample for sample in given if sample.defect_type in options.kinds.split(",")]
     settings = {"steps": options.steps, "seed": options.seed, "alpha": options.alpha}
     results: list[Result] = []
-    for known in ([], given):
-        detector = blemish.fit(options.category, defective=[sample.path for sample in known], **settings)
-        unseen = [s for s in samples if s.is_good and content_hash(s.path) not in detector.description.seen]
-        kinds = sorted({sample.defect_type for sample in known})
-        found = judge(detector, [*unseen, *judged])
-        results.append({"category": options.category.resolve().stem, **settings, "given": len(known), "kinds": kinds})
-        results[-1]["found"] = found
-        write_text(options.output, json.dumps(results, indent=1))
+    for category in options.categories:
+        samples = list({content_hash(sample.path): sample for sample in read_category(category)}.values())
+        given, judged = halves([sample for sample in samples if not sample.is_good], options.seed)
+        if options.kinds:
+            given = [sample for sample in given if sample.defect_type in options.kinds.split(",")]
+        for known in ([], given):
+            detector = blemish.fit(category, defective=[sample.path for sample in known], **settings)
+            unseen = [s for s in samples if s.is_good and content_hash(s.path) not in detector.description.seen]
+            kinds = sorted({sample.defect_type for sample in known})
+            about = {"category": category.resolve().stem, **settings, "given": len(known), "kinds": kinds}
+            results.append({**about, "found": judge(detector, [*unseen, *judged])})
+            write_text(options.output, json.dumps(results, indent=1))
     print(table(results))
 
 
@@ -82,17 +82,15 @@ def judge(detector: blemish.Detector, samples: list[Sample]) -> dict[str, Result
 
 def table(results: list[Result]) -> str:
     """Lay out the results as Markdown: AUROC of every kind, with what was missed in brackets."""
-    kinds = [kind for kind in results[0]["found"] if kind != GOOD]
-    lines = [
-        f"| category | given | {' | '.join(kinds)} | false alarms |",
-        f"| :-- | :-- |{' --: |' * (len(kinds) + 1)}",
-    ]
+    lines = ["| category | given | kind | AUROC | missed | false alarms |", "| :-- | :-- | :-- | --: | --: | --: |"]
     for result in results:
-        found = result["found"]
-        cells = [f"{found[kind]['auroc']:.3f} ({found[kind]['missed']} of {found[kind]['n']})" for kind in kinds]
-        alarms = f"{found[GOOD]['false_alarms']} of {found[GOOD]['n']}"
+        found = dict(result["found"])
+        good = found.pop(GOOD)
         given = f"{result['given']} ({', '.join(result['kinds'])})" if result["given"] else "none"
-        lines.append("| " + " | ".join([result["category"], given, *cells, alarms]) + " |")
+        for kind, of in found.items():
+            missed, alarms = f"{of['missed']} of {of['n']}", f"{good['false_alarms']} of {good['n']}"
+            cells = [result["category"], given, kind, f"{of['auroc']:.3f}", missed, alarms]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -1,11 +1,14 @@
 """The journey on real images: four categories as they come, at small size, in few steps. Quality is for benchmarks."""
 
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.stats import betabinom
 
-from blemish import Detector, evaluate, fit
+from blemish import Detector, enroll, evaluate, fit
 from blemish.datasets import find_categories, read_category
 
 pytestmark = pytest.mark.real
@@ -39,3 +42,19 @@ def test_evaluate_judges_only_what_was_not_seen(real_data: Path) -> None:
     assert (found.n_good, found.n_seen) == (110, 110)
     assert {(row.defect_type, row.n_images) for row in found.types} == {("bent", 25), ("scratch", 23), ("all", 48)}
     assert found.pixel_auroc is None
+
+
+def test_false_alarms_of_real_parts_keep_the_promise(real_data: Path) -> None:
+    """Of 19 scores the 18th is the limit for 0.1; the share of new ones above it follows Beta(2, 18)."""
+    n_calibrated, n_judged, alpha = 19, 30, 0.1
+    alarms = 0
+    for name in CATEGORIES:
+        samples = read_category(find_categories(real_data)[name])
+        good = [sample.path for sample in samples if sample.is_good]
+        drawn = [good[index] for index in np.random.default_rng(0).permutation(len(good))]
+        enrolled, calibrated, judged = np.split(drawn[: 12 + n_calibrated + n_judged], [12, 12 + n_calibrated])
+        detector = enroll(list(enrolled), category=name, alpha=0.3).calibrate(list(calibrated), alpha=alpha)
+        alarms += sum(detector.inspect(path).score > detector.threshold.value for path in judged)
+    of_one = betabinom.pmf(np.arange(n_judged + 1), n_judged, 2, 18)
+    at_most = reduce(np.convolve, [of_one] * len(CATEGORIES)).cumsum()
+    assert 0.001 <= at_most[alarms] <= 0.999
