@@ -1,7 +1,10 @@
 """Every result arrives, in order and signed, whatever the receiver, the network or the station go through."""
 
 import json
+import os
+import pwd
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -480,6 +483,73 @@ def test_mqtt_gets_everything_in_order_confirmed(store: Store) -> None:
     assert {(topic, quality) for topic, _, quality in broker.taken} == {("line/1", 1)}
     assert broker.faults == []
     assert set(broker.passwords) == {(b"station", b"password")}
+
+
+class Mosquitto:
+    """A real broker, which can be stopped and started again where it was."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self._command = ["mosquitto", "-c", str(folder / "mosquitto.conf")]
+        passwords = folder / "passwords"
+        passwords.touch(0o600)
+        subprocess.run(["mosquitto_passwd", "-b", passwords, "station", "password"], check=True, capture_output=True)
+        user = f"user {pwd.getpwuid(os.getuid()).pw_name}\n" if os.getuid() == 0 else ""  # else it changes to its own
+        (folder / "mosquitto.conf").write_text(
+            f"listener {self.port} 127.0.0.1\npassword_file {passwords}\n{user}"
+            f"persistence true\npersistence_location {folder}/\n"
+        )
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(self._listens)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(PATIENCE)
+
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port)).close()
+        except OSError:
+            return False
+        return True
+
+
+@pytest.mark.skipif(shutil.which("mosquitto") is None, reason="needs Debian's package mosquitto")
+def test_a_real_broker_gets_everything_in_order_though_it_was_away(store: Store, tmp_path: Path) -> None:
+    paho = pytest.importorskip("paho.mqtt.client")
+    broker = Mosquitto(tmp_path)
+    taken: list[str] = []
+    subscribed = threading.Event()
+    subscriber = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="mes", clean_session=False)
+    subscriber.reconnect_delay_set(1, 1)
+    subscriber.username_pw_set("station", "password")
+    subscriber.on_connect = lambda client, *_: client.subscribe("line/#", qos=1)  # no cycle: its end closes sockets
+    subscriber.on_subscribe = lambda *_: subscribed.set()
+    subscriber.on_message = lambda *given: taken.append(json.loads(given[2].payload)["id"])
+    deliverer = Deliverer(store, **FAST)
+    spec = {"name": "bus", "kind": "mqtt", "host": "127.0.0.1", "port": broker.port, "topic": "line/1"}
+    deliverer.sinks.add({**spec, "user": "station", "secret": "password"}, who="anna")
+    try:
+        subscriber.connect("127.0.0.1", broker.port)
+        subscriber.loop_start()
+        assert subscribed.wait(PATIENCE)
+        ids = add(store, ["bus"], 3)
+        deliverer.start()
+        wait_until(lambda: taken == ids)
+        broker.stop()
+        ids += add(store, ["bus"], 3)
+        wait_until(lambda: deliverer.status()[0]["attempts"] > 0)
+        broker.start()
+        wait_until(lambda: taken == ids)
+    finally:
+        deliverer.close()
+        subscriber.disconnect()
+        subscriber.loop_stop()
+        broker.stop()
 
 
 # --------------------------------------------------------------------------------------------------- settings, secrets
