@@ -403,6 +403,18 @@ def test_an_old_verdict_is_not_taken_for_a_new_one_when_the_connection_is_lost(t
         expect(tab.page.locator(".big.stale")).to_have_count(1)
 
 
+def test_an_address_that_there_is_not_is_told_as_a_page_that_leads_back(tab: Tab, line: Line) -> None:
+    answer = tab.page.goto(line.page("/histories/<script>alert(1)</script>"))
+    assert answer is not None
+    assert answer.status == 404
+    expect(tab.page.locator(".problem")).to_have_text("There is nothing at /histories/<script>alert(1)</script>.")
+    expect(tab.page.get_by_role("navigation")).to_be_visible()
+    tab.complaints.clear()  # the browser notes the answer 404
+    tab.page.get_by_role("link", name="To the live page").click()
+    expect(tab.page).to_have_url(line.page("/"))
+    at_ease(tab)
+
+
 # --------------------------------------------------------------------------------------------------------------- people
 
 
