@@ -151,7 +151,7 @@ def _tell_blemish_error(request: Request, error: Exception) -> Response:
         status = 429
     if status == 503:
         wait = wait or _RETRY
-    if status >= 500:
+    if status >= 500 and not isinstance(error, BusyError):  # too much to do is no fault: the metrics count it
         LOG.error("%s: %s", type(error).__name__, error)
     headers = {"retry-after": str(max(1, math.ceil(wait)))} if wait else None
     return problem(request, status, type(error).__name__, str(error), headers)
