@@ -18,6 +18,7 @@ from blemish.drawing import FLAWS, SURFACES, draw_surface
 from blemish.images import write_image
 from blemish.station import pages
 from blemish.station.app import create_app
+from blemish.station.guard import COOKIE
 from blemish.station.people import Role
 from blemish.station.station import Station
 from blemish.station.store import Filter
@@ -449,6 +450,61 @@ def test_who_is_not_logged_in_sees_only_the_log_in_and_an_operator_no_settings(t
 def test_the_log_in_leads_to_no_other_site(there: str) -> None:
     assert pages._own_path(there) == "/"
     assert pages._own_path("/history?part=a") == "/history?part=a"
+
+
+def test_an_admin_adds_and_removes_a_source_a_user_and_a_token(tab: Tab, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    with Station(tmp_path / "station", workers=1) as station, Served(station) as address:
+        station.store.add_part("plate", who="test")
+        station.people.add_user("ada", "correct horse", Role.ADMIN, who="test")
+        secret, _ = station.people.log_in("ada", "correct horse")
+        tab.page.context.add_cookies([{"name": COOKIE, "value": secret, "url": address}])
+        tab.page.goto(f"{address}/settings")
+        sure = tab.page.get_by_role("dialog").get_by_role("button", name="Do it")
+
+        sources = tab.page.locator("#sources")
+        sources.get_by_text("Add a source").click()
+        sources.locator("[name=name]").fill("camera 1")
+        sources.locator("[name=folder]").fill(str(images))
+        sources.get_by_role("button", name="Add", exact=True).click()
+        row = sources.locator("tbody tr")
+        expect(row).to_contain_text(str(images))
+        assert [entry["name"] for entry in station.watcher.sources.list()] == ["camera 1"]
+        sources.get_by_role("button", name="Remove camera 1").click()
+        sure.click()
+        expect(sources.get_by_text("No source yet")).to_be_visible()
+        assert station.watcher.sources.list() == []
+
+        users = tab.page.locator("#users")
+        users.get_by_text("Add a user").click()
+        users.locator("[name=name]").fill("olaf")
+        users.locator(".fields [name=password]").fill("battery staple")
+        users.get_by_role("button", name="Add", exact=True).click()
+        row = users.locator("tbody tr", has_text="olaf")
+        expect(row).to_contain_text("may log in", timeout=30_000)  # making a password's hash is slow on purpose
+        row.get_by_role("button", name="Let in no longer").click()
+        expect(row).to_contain_text("may not log in")
+        assert {(user.name, user.role, user.disabled) for user in station.people.users()} == {
+            ("ada", Role.ADMIN, False),
+            ("olaf", Role.OPERATOR, True),
+        }
+
+        tokens = tab.page.locator("#tokens")
+        tokens.get_by_text("Make a token").click()
+        tokens.locator("[name=name]").fill("press")
+        tokens.get_by_role("button", name="Add", exact=True).click()
+        shown = tokens.locator(".secret").inner_text()
+        token = station.people.token(shown)
+        assert token is not None
+        assert (token.name, token.role) == ("press", Role.OPERATOR)
+        tokens.get_by_role("link", name="I have it").click()
+        row = tokens.locator("tbody tr", has_text="press")
+        row.get_by_role("button", name="Revoke press").click()
+        sure.click()
+        expect(row).to_contain_text("revoked")
+        assert station.people.token(shown) is None
+        at_ease(tab)
 
 
 # ---------------------------------------------------------------------------------------------------------------- texts
