@@ -16,12 +16,14 @@ from playwright.sync_api import Browser, expect
 
 from blemish.drawing import FLAWS, SURFACES, draw_surface
 from blemish.images import write_image
+from blemish.report.overlay import encode_jpeg
+from blemish.results import Verdict
 from blemish.station import pages
 from blemish.station.app import create_app
 from blemish.station.guard import COOKIE
 from blemish.station.people import Role
 from blemish.station.station import Station
-from blemish.station.store import Filter
+from blemish.station.store import Filter, NewInspection
 from blemish.station.texts import Texts, languages, texts_for
 from conftest import Tab
 
@@ -374,6 +376,37 @@ def test_no_page_is_wider_than_the_screen_and_all_that_is_touched_is_large(
             page.goto(line.page(path))
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
             assert page.evaluate(small) == [], path
+
+
+def test_on_a_phone_the_verdict_stands_above_the_picture(browser: Browser, tmp_path: Path) -> None:
+    picture = encode_jpeg(np.full((600, 800), 128, np.uint8), 85)
+    with Station(tmp_path / "station", workers=1) as station, Served(station) as address:
+        station.store.add_part("plate", who="test")
+        station.store.add_model("plate", b"model", origin="upload", who="test")
+        station.store.add_inspection(
+            NewInspection(
+                part="plate",
+                version=1,
+                model_sha256="",
+                data=picture,
+                suffix=".jpg",
+                verdict=Verdict.DEFECTIVE,
+                score=2.0,
+                threshold=1.0,
+                result={"regions": []},
+                picture=picture,
+                part_id="A-1",
+            )
+        )
+        with browser.new_context(viewport={"width": 390, "height": 844}) as context:
+            page = context.new_page()
+            page.goto(address)
+            expect(page.locator(".stage img")).to_have_js_property("naturalWidth", 800)
+            verdict, shown = page.locator(".big").bounding_box(), page.locator(".stage img").bounding_box()
+            assert verdict is not None
+            assert shown is not None
+            assert verdict["y"] + verdict["height"] <= shown["y"]
+            assert verdict["y"] + verdict["height"] <= 844 / 2  # in the upper half of the screen, without scrolling
 
 
 def test_everything_is_reached_by_tab_and_named(browser: Browser, line: Line) -> None:
