@@ -27,7 +27,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Final
 
 from blemish.errors import MissingExtraError, SettingError
-from blemish.station.people import People, Role
+from blemish.station.people import People, Role, network_of
 
 try:
     import anyio
@@ -211,7 +211,7 @@ class Guard:
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
         self._require_host(headers)
         _require_own_site(headers, method)
-        address = _network_of(scope["client"][0] if scope.get("client") else "")
+        address = network_of(scope["client"][0] if scope.get("client") else "")
         self._buckets.take(address)
         actor = await self._identify(headers)
         scope["state"]["actor"] = actor
@@ -305,17 +305,6 @@ def _cookie(headers: Headers) -> str:
     except CookieError:
         return ""
     return "" if found is None else found.value
-
-
-def _network_of(address: str) -> str:
-    """Return whose requests are counted together: an IPv4 address, or the 64 bits of IPv6 that one customer gets."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is None:
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return address
 
 
 class _Buckets:
