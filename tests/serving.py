@@ -1,6 +1,7 @@
 """A station behind a real server on a free port, for tests."""
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from blemish.station import teaching
 from blemish.station.app import create_app
 from blemish.station.station import Station
 
@@ -42,3 +45,10 @@ def station_at(folder: Path, **settings: Any) -> Iterator[tuple[Station, httpx.C
         httpx.Client(base_url=address, timeout=30) as client,
     ):
         yield station, client
+
+
+def draw_a_small_demo(patch: pytest.MonkeyPatch) -> None:
+    """Let the demo draw few images, so that it takes seconds."""
+    small = "import blemish.demo as d; d._N_TRAIN, d._N_TEST, d._N_PER_FLAW = 30, 3, 3"
+    code = f"{small}; from blemish.station.teaching_job import main; main()"
+    patch.setattr(teaching, "_COMMAND", (sys.executable, "-c", code))

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import struct
 import threading
 import zlib
@@ -20,6 +21,7 @@ from blemish.errors import BusyError, StorageError
 from blemish.images import decode_image
 from blemish.results import Verdict
 from blemish.station.api.showing import event
+from blemish.station.guard import LOG
 from blemish.station.station import Station
 from blemish.station.store import NewInspection
 from serving import station_at
@@ -192,9 +194,15 @@ def test_only_files_below_an_allowed_folder_are_read(taught: Both, outside: list
 
 
 def test_a_busy_station_says_when_to_come_again_and_a_full_disk_that_it_is(
-    taught: Both, good: bytes, monkeypatch: pytest.MonkeyPatch
+    taught: Both, good: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     station, client = taught
+
+    def n_busy() -> float:
+        found = re.search(r'http_requests_total\{status="503"\} (\S+)', client.get("/metrics").text)
+        return float(found[1]) if found else 0
+
+    before = n_busy()
 
     def refuse(error: Exception) -> Any:
         def inspect(*_: object, **__: object) -> None:
@@ -210,6 +218,9 @@ def test_a_busy_station_says_when_to_come_again_and_a_full_disk_that_it_is(
         answer = client.post("/api/v1/parts/metal/inspect", content=good, headers={"content-type": "image/png"})
         assert error_of(answer) == (expected, type(error).__name__)
         assert answer.headers.get("retry-after") == wait
+    assert n_busy() == before + 1
+    logged = [record.getMessage() for record in caplog.records if record.name == LOG.name]
+    assert logged == ["StorageError: The disk is full."]
 
 
 def test_others_are_answered_while_images_are_inspected(

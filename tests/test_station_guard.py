@@ -415,6 +415,49 @@ def test_every_answer_tells_the_browser_to_trust_nothing_else(tmp_path: Path) ->
                     assert inside not in answer.text
 
 
+def test_a_browser_is_told_an_error_as_a_page_and_the_api_tells_it_as_json(tmp_path: Path) -> None:
+    with Station(tmp_path, workers=1) as station:
+        app = create_app(station, limits=Limits(per_second=0.001, burst=9))
+
+        @app.get("/fault")
+        def fault() -> None:
+            raise RuntimeError("a secret of the inside")
+
+        headers = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+        with served(app) as address, httpx.Client(base_url=address, headers=headers) as client:
+            for expected, told, answer in (
+                (404, "There is nothing at /none&lt;b&gt;.", client.get("/none<b>")),
+                (404, "There is no part &#39;none&#39;", client.get("/parts/none/teach")),
+                (405, "Method Not Allowed", client.post("/history")),
+                (422, "before", client.get("/history?before=first")),
+                (422, "filter", client.get("/history?version=first")),
+                (403, "another site", client.get("/", headers={"sec-fetch-site": "cross-site"})),
+                (421, "evil.example", client.get("/", headers={"host": "evil.example"})),
+                (500, "The log of the server has the details", client.get("/fault")),
+            ):
+                assert answer.status_code == expected, answer.text
+                assert answer.headers["content-type"] == "text/html; charset=utf-8"
+                assert told in answer.text
+                assert '<a class="button" href="/">' in answer.text
+                assert "secret of the inside" not in answer.text
+            for path in ("/api/v1/none", "/api/v1", "/api/v1/parts/none"):
+                answer = client.get(path)
+                assert (answer.status_code, kind_of(answer)) == (404, "NotFoundError")
+            answer = client.get("/")
+            assert answer.status_code == 429
+            assert int(answer.headers["retry-after"]) >= 1
+            assert "Slow down" in answer.text
+            assert kind_of(client.get("/none", headers={"accept": "*/*"})) == "TooManyRequests"
+
+
+def test_somebody_unknown_is_told_what_is_not_there_and_nothing_about_the_station(
+    manned: tuple[Station, httpx.Client],
+) -> None:
+    answer = manned[1].get("/none", headers={"accept": "text/html"})
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "<nav" not in answer.text
+
+
 # ----------------------------------------------------------------------------------------------------- starting, ending
 
 

@@ -16,11 +16,14 @@ from playwright.sync_api import Browser, expect
 
 from blemish.drawing import FLAWS, SURFACES, draw_surface
 from blemish.images import write_image
+from blemish.report.overlay import encode_jpeg
+from blemish.results import Verdict
 from blemish.station import pages
 from blemish.station.app import create_app
+from blemish.station.guard import COOKIE
 from blemish.station.people import Role
 from blemish.station.station import Station
-from blemish.station.store import Filter
+from blemish.station.store import Filter, NewInspection
 from blemish.station.texts import Texts, languages, texts_for
 from conftest import Tab
 
@@ -375,6 +378,37 @@ def test_no_page_is_wider_than_the_screen_and_all_that_is_touched_is_large(
             assert page.evaluate(small) == [], path
 
 
+def test_on_a_phone_the_verdict_stands_above_the_picture(browser: Browser, tmp_path: Path) -> None:
+    picture = encode_jpeg(np.full((600, 800), 128, np.uint8), 85)
+    with Station(tmp_path / "station", workers=1) as station, Served(station) as address:
+        station.store.add_part("plate", who="test")
+        station.store.add_model("plate", b"model", origin="upload", who="test")
+        station.store.add_inspection(
+            NewInspection(
+                part="plate",
+                version=1,
+                model_sha256="",
+                data=picture,
+                suffix=".jpg",
+                verdict=Verdict.DEFECTIVE,
+                score=2.0,
+                threshold=1.0,
+                result={"regions": []},
+                picture=picture,
+                part_id="A-1",
+            )
+        )
+        with browser.new_context(viewport={"width": 390, "height": 844}) as context:
+            page = context.new_page()
+            page.goto(address)
+            expect(page.locator(".stage img")).to_have_js_property("naturalWidth", 800)
+            verdict, shown = page.locator(".big").bounding_box(), page.locator(".stage img").bounding_box()
+            assert verdict is not None
+            assert shown is not None
+            assert verdict["y"] + verdict["height"] <= shown["y"]
+            assert verdict["y"] + verdict["height"] <= 844 / 2  # in the upper half of the screen, without scrolling
+
+
 def test_everything_is_reached_by_tab_and_named(browser: Browser, line: Line) -> None:
     nameless = """[...document.querySelectorAll('button, a, input:not([type=hidden]), select, img, svg[role]')]
         .filter(e => e.checkVisibility() && e.alt !== '')
@@ -401,6 +435,18 @@ def test_an_old_verdict_is_not_taken_for_a_new_one_when_the_connection_is_lost(t
             expect(tab.page.locator(".big.stale")).to_have_count(0)
         expect(tab.page.locator("#connection")).to_contain_text("Connection lost", timeout=15_000)
         expect(tab.page.locator(".big.stale")).to_have_count(1)
+
+
+def test_an_address_that_there_is_not_is_told_as_a_page_that_leads_back(tab: Tab, line: Line) -> None:
+    answer = tab.page.goto(line.page("/histories/<script>alert(1)</script>"))
+    assert answer is not None
+    assert answer.status == 404
+    expect(tab.page.locator(".problem")).to_have_text("There is nothing at /histories/<script>alert(1)</script>.")
+    expect(tab.page.get_by_role("navigation")).to_be_visible()
+    tab.complaints.clear()  # the browser notes the answer 404
+    tab.page.get_by_role("link", name="To the live page").click()
+    expect(tab.page).to_have_url(line.page("/"))
+    at_ease(tab)
 
 
 # --------------------------------------------------------------------------------------------------------------- people
@@ -437,6 +483,61 @@ def test_who_is_not_logged_in_sees_only_the_log_in_and_an_operator_no_settings(t
 def test_the_log_in_leads_to_no_other_site(there: str) -> None:
     assert pages._own_path(there) == "/"
     assert pages._own_path("/history?part=a") == "/history?part=a"
+
+
+def test_an_admin_adds_and_removes_a_source_a_user_and_a_token(tab: Tab, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    with Station(tmp_path / "station", workers=1) as station, Served(station) as address:
+        station.store.add_part("plate", who="test")
+        station.people.add_user("ada", "correct horse", Role.ADMIN, who="test")
+        secret, _ = station.people.log_in("ada", "correct horse")
+        tab.page.context.add_cookies([{"name": COOKIE, "value": secret, "url": address}])
+        tab.page.goto(f"{address}/settings")
+        sure = tab.page.get_by_role("dialog").get_by_role("button", name="Do it")
+
+        sources = tab.page.locator("#sources")
+        sources.get_by_text("Add a source").click()
+        sources.locator("[name=name]").fill("camera 1")
+        sources.locator("[name=folder]").fill(str(images))
+        sources.get_by_role("button", name="Add", exact=True).click()
+        row = sources.locator("tbody tr")
+        expect(row).to_contain_text(str(images))
+        assert [entry["name"] for entry in station.watcher.sources.list()] == ["camera 1"]
+        sources.get_by_role("button", name="Remove camera 1").click()
+        sure.click()
+        expect(sources.get_by_text("No source yet")).to_be_visible()
+        assert station.watcher.sources.list() == []
+
+        users = tab.page.locator("#users")
+        users.get_by_text("Add a user").click()
+        users.locator("[name=name]").fill("olaf")
+        users.locator(".fields [name=password]").fill("battery staple")
+        users.get_by_role("button", name="Add", exact=True).click()
+        row = users.locator("tbody tr", has_text="olaf")
+        expect(row).to_contain_text("may log in", timeout=30_000)  # making a password's hash is slow on purpose
+        row.get_by_role("button", name="Let in no longer").click()
+        expect(row).to_contain_text("may not log in")
+        assert {(user.name, user.role, user.disabled) for user in station.people.users()} == {
+            ("ada", Role.ADMIN, False),
+            ("olaf", Role.OPERATOR, True),
+        }
+
+        tokens = tab.page.locator("#tokens")
+        tokens.get_by_text("Make a token").click()
+        tokens.locator("[name=name]").fill("press")
+        tokens.get_by_role("button", name="Add", exact=True).click()
+        shown = tokens.locator(".secret").inner_text()
+        token = station.people.token(shown)
+        assert token is not None
+        assert (token.name, token.role) == ("press", Role.OPERATOR)
+        tokens.get_by_role("link", name="I have it").click()
+        row = tokens.locator("tbody tr", has_text="press")
+        row.get_by_role("button", name="Revoke press").click()
+        sure.click()
+        expect(row).to_contain_text("revoked")
+        assert station.people.token(shown) is None
+        at_ease(tab)
 
 
 # ---------------------------------------------------------------------------------------------------------------- texts

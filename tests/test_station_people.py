@@ -356,6 +356,24 @@ def test_while_one_waits_even_the_right_password_does_not_let_in(staff: People, 
     assert [fail(staff, "Ben", "1") for _ in range(5)] == [0.0] * 5  # counted from the beginning again
 
 
+def test_a_network_of_ipv6_waits_like_one_address(staff: People) -> None:
+    assert [fail(staff, f"name {n}", f"2001:db8::{n:x}") for n in range(5)] == [0.0] * 5
+    assert fail(staff, "another", "2001:db8::ffff:1") > 0
+    assert fail(staff, "another", "2001:db8:0:1::1") == 0  # of the next customer
+
+
+def test_a_day_of_guessing_from_one_address_leaves_three_hundred_entries(
+    staff: People, store: Store, clock: Clock
+) -> None:
+    day, pause, n_looked_at = 24 * 3600, 5, 0
+    for number in range(day // pause):
+        n_looked_at += fail(staff, f"name {number}", "1") == 0
+        clock.steady += pause
+    entries = audit.entries(store, what="login.refuse", limit=1000)
+    assert len(entries) == n_looked_at
+    assert 200 < len(entries) <= 5 + 9 + day / people._MOST_WAIT  # at once, while the wait doubles, and then
+
+
 def test_setting_the_clock_does_not_shorten_the_wait(staff: People, clock: Clock) -> None:
     for _ in range(5):
         fail(staff, "Ben", "1")

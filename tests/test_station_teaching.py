@@ -26,6 +26,7 @@ from blemish.station.keeping import check
 from blemish.station.station import Station
 from blemish.station.store import Job, Store, StoredInspection
 from blemish.station.teaching import ENDED, Teacher
+from serving import draw_a_small_demo
 
 # What a job does in place of teaching: none of it needs PyTorch, so that it begins at once.
 _INSTEAD = """
@@ -186,9 +187,7 @@ def test_what_was_accepted_does_not_undo_a_change_made_meanwhile(
 
 
 def test_the_demo_teaches_and_inspects_a_drawn_part(empty: Station, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = "import blemish.demo as d; d._N_TRAIN, d._N_TEST, d._N_PER_FLAW = 30, 3, 3"
-    code = f"{small}; from blemish.station.teaching_job import main; main()"
-    monkeypatch.setattr(teaching, "_COMMAND", (sys.executable, "-c", code))
+    draw_a_small_demo(monkeypatch)
     job = ended(empty.teacher, empty.teacher.start("metal", "demo", {}, who="anna"))
     assert (job.state, job.version) == ("done", 1), job.message
     assert len(empty.store.good_images("metal")) == 30

@@ -20,7 +20,7 @@ try:
 
     from blemish.station.api import inspections, machine, office, parts, session, teaching
     from blemish.station.api.context import ERRORS, Context, tell_errors
-    from blemish.station.pages import pages
+    from blemish.station.pages import error_page, pages
 except ModuleNotFoundError as missing:
     raise MissingExtraError.of(missing, "station") from missing
 
@@ -81,6 +81,7 @@ def create_app(
         people=station.people,
         local=local,
         answered=context.answered,
+        error_page=error_page,
         behind_https=behind_https,
         limits=limits,
     )

@@ -3,6 +3,7 @@
 In this order, before a byte of the body is read: the host it asks for, the site it comes from, how often it comes, who
 sends it. Then the body, counted while it streams in. Every answer leaves with headers that tell a browser to run and
 show nothing but the station's own. What nobody foresaw becomes an answer without any detail, which goes to the log.
+A browser that asked for a page is told an error as a page, all others as JSON.
 
 Where the station has no user and listens to its own machine only, whoever sits there is ``local`` and may do all.
 A page of another site, open in a browser on this machine, could try to use that: so the host must be the machine itself
@@ -20,13 +21,13 @@ import math
 import re
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from blemish.errors import MissingExtraError, SettingError
-from blemish.station.people import People, Role
+from blemish.station.people import People, Role, network_of
 
 try:
     import anyio
@@ -34,7 +35,7 @@ try:
     from starlette.datastructures import Headers, MutableHeaders
     from starlette.exceptions import HTTPException
     from starlette.requests import ClientDisconnect, Request
-    from starlette.responses import JSONResponse
+    from starlette.responses import JSONResponse, Response
 except ModuleNotFoundError as missing:
     raise MissingExtraError.of(missing, "station") from missing
 
@@ -110,10 +111,23 @@ class Refusal(HTTPException):
         self.kind = kind
 
 
-def problem(status: int, kind: str, message: str, headers: Any = None) -> JSONResponse:
-    """Return the one form in which the station tells errors."""
+ErrorPage = Callable[[Request, int, str, Mapping[str, str] | None], Response]  # of a status, a message and headers
+
+
+def problem(
+    request: Request, status: int, kind: str, message: str, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Tell an error: as a page to a browser that asked for one, in the one form of the API to all others."""
     whole = message.encode("utf-8", "replace").decode()  # it may repeat halves of letters that were sent
+    if _wants_page(request):
+        page: ErrorPage = request.state.error_page
+        return page(request, status, whole, headers)
     return JSONResponse({"error": {"type": kind, "message": whole}}, status, headers)
+
+
+def _wants_page(request: Request) -> bool:
+    is_api = f"{request.scope['path']}/".startswith(f"{API}/")
+    return not is_api and "text/html" in request.headers.get("accept", "")
 
 
 def actor_of(request: Request) -> Actor | None:
@@ -145,6 +159,7 @@ class Guard:
         *,
         local: bool,
         answered: Counter[int],
+        error_page: ErrorPage,
         behind_https: bool = False,
         limits: Limits = Limits(),
     ) -> None:
@@ -155,6 +170,7 @@ class Guard:
             people: who may come in.
             local: the station listens to its own machine only.
             answered: counts answers by their status, for the metrics.
+            error_page: makes the page that tells a person of an error.
             behind_https: a proxy on this machine speaks HTTPS for it: cookies go over HTTPS only, the host is any.
             limits: of one sender.
         """
@@ -164,7 +180,7 @@ class Guard:
         self._pool = _Pool(limits.bytes_at_once)
         self._headers = {**_HEADERS, **(_HTTPS_ONLY if behind_https else {})}
         self._looking: anyio.CapacityLimiter | None = None
-        self._answered = answered
+        self._answered, self._error_page = answered, error_page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request pass, or answer it with what speaks against it."""
@@ -173,12 +189,12 @@ class Guard:
                 await self._app(scope, receive, send)
             return
         answer = _Answer(send, self._headers)
-        scope.setdefault("state", {})["actor"] = None
+        scope.setdefault("state", {}).update(actor=None, error_page=self._error_page)
         try:
             await self._pass(scope, receive, answer)
         except Refusal as refusal:
             if not answer.has_begun:
-                told = problem(refusal.status_code, refusal.kind, refusal.detail, refusal.headers)
+                told = problem(Request(scope), refusal.status_code, refusal.kind, refusal.detail, refusal.headers)
                 await told(scope, receive, answer)
         except ClientDisconnect:
             pass  # nobody is there to be told
@@ -187,7 +203,7 @@ class Guard:
             if answer.has_begun:
                 raise  # the server cuts the connection, so that half an answer is not taken for a whole one
             fault = "This is a fault of Blemish, not yours. The log of the server has the details."
-            await problem(500, "Fault", fault)(scope, receive, answer)
+            await problem(Request(scope), 500, "Fault", fault)(scope, receive, answer)
         finally:
             self._answered[answer.status] += 1
 
@@ -195,7 +211,7 @@ class Guard:
         headers, method, path = Headers(scope=scope), scope["method"], scope["path"]
         self._require_host(headers)
         _require_own_site(headers, method)
-        address = _network_of(scope["client"][0] if scope.get("client") else "")
+        address = network_of(scope["client"][0] if scope.get("client") else "")
         self._buckets.take(address)
         actor = await self._identify(headers)
         scope["state"]["actor"] = actor
@@ -289,17 +305,6 @@ def _cookie(headers: Headers) -> str:
     except CookieError:
         return ""
     return "" if found is None else found.value
-
-
-def _network_of(address: str) -> str:
-    """Return whose requests are counted together: an IPv4 address, or the 64 bits of IPv6 that one customer gets."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is None:
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return address
 
 
 class _Buckets:

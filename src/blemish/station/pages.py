@@ -7,7 +7,7 @@ program may do is checked and logged in one place. Text stands in ``texts/``, an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -17,13 +17,13 @@ from urllib.parse import quote, urlencode
 
 import numpy as np
 
-from blemish.errors import BlemishError, MissingExtraError, NotFoundError, SettingError
+from blemish.errors import MissingExtraError, SettingError
 from blemish.report.charts import CHARTED, ControlChart, control_chart, score_chart
 from blemish.report.page import decimals
 from blemish.results import Threshold, Verdict, rank_in_words
 from blemish.station import audit
 from blemish.station.clock import now
-from blemish.station.guard import Actor, actor_of
+from blemish.station.guard import Actor, Refusal, actor_of
 from blemish.station.keeping import retention_of
 from blemish.station.people import Role
 from blemish.station.store import Filter, ModelVersion
@@ -54,6 +54,13 @@ def pages(station: Station) -> APIRouter:
     return _Pages(station).router
 
 
+def error_page(request: Request, status: int, told: str, headers: Mapping[str, str] | None) -> Response:
+    """Tell a person what went wrong, in the station's look; also somebody who is not logged in."""
+    actor, t = actor_of(request), _texts_of(request)
+    reader = None if actor is None else _Reader(actor, t)
+    return HTMLResponse(_written(request, "error.html.jinja", {"told": told}, t, reader), status, headers)
+
+
 @dataclass(frozen=True)
 class _Reader:
     """Who reads a page."""
@@ -71,7 +78,6 @@ class _Pages:
 
     def __init__(self, station: Station) -> None:
         self._station, self._store = station, station.store
-        self._templates = _environment()
         self.router = APIRouter(include_in_schema=False)
         for path, page in (
             ("/", self.live),
@@ -306,9 +312,7 @@ class _Pages:
         """Let somebody log in."""
         if actor_of(request) is not None:
             return RedirectResponse(_own_path(next), 303)
-        t = texts_for(request.headers.get("accept-language", ""))
-        text = self._templates.get_template("login.html.jinja").render(t=t, then=_own_path(next), reader=None)
-        return HTMLResponse(text)
+        return HTMLResponse(_written(request, "login.html.jinja", {"then": _own_path(next)}, _texts_of(request)))
 
     # --------------------------------------------------------------------------------------------------------- paper
 
@@ -320,32 +324,30 @@ class _Pages:
         *,
         needs: Role = Role.OPERATOR,
     ) -> Response:
-        """Write a page; somebody unknown is sent to the log-in, and what goes wrong is told as a page too."""
+        """Write a page; somebody unknown is sent to the log-in."""
         actor = actor_of(request)
         if actor is None:
             there = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse(f"/login?{urlencode({'next': there})}", 303)
-        reader = _Reader(actor, texts_for(request.headers.get("accept-language", "")))
-        write = partial(self._written, reader, request.url.path)
+        reader = _Reader(actor, _texts_of(request))
         if not actor.role.may(needs):
             told = reader.t("error.role", needed=reader.t(f"role.{needs}"), has=reader.t(f"role.{actor.role}"))
-            return HTMLResponse(write("error.html.jinja", {"told": told}), 403)
-        try:
-            return HTMLResponse(write(template, content(reader)))
-        except NotFoundError as error:
-            return HTMLResponse(write("error.html.jinja", {"told": str(error)}), 404)
-        except SettingError as error:
-            return HTMLResponse(write("error.html.jinja", {"told": str(error)}), 422)
-        except BlemishError as error:
-            return HTMLResponse(write("error.html.jinja", {"told": str(error)}), 503)
-
-    def _written(self, reader: _Reader, path: str, template: str, values: dict[str, Any]) -> str:
-        return self._templates.get_template(template).render(t=reader.t, reader=reader, path=path, **values)
+            raise Refusal(403, "AccessError", told)
+        return HTMLResponse(_written(request, template, content(reader), reader.t, reader))
 
 
 # ------------------------------------------------------------------------------------------------------------ templates
 
 
+def _texts_of(request: Request) -> Texts:
+    return texts_for(request.headers.get("accept-language", ""))
+
+
+def _written(request: Request, template: str, values: dict[str, Any], t: Texts, reader: _Reader | None = None) -> str:
+    return _environment().get_template(template).render(t=t, reader=reader, path=request.scope["path"], **values)
+
+
+@cache
 def _environment() -> jinja2.Environment:
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("blemish.station"),

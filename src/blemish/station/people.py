@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import ipaddress
 import re
 import secrets
 import sqlite3
@@ -194,7 +195,7 @@ class People:
         Args:
             name: of the user, in any case.
             password: as typed.
-            address: where the request comes from; failures are counted for names and for addresses.
+            address: where the request comes from; failures are counted for names and for addresses, see `network_of`.
 
         Returns:
             The secret for the cookie, which is stored nowhere, and the session.
@@ -204,7 +205,7 @@ class People:
                 a name that there is and one that there is not.
         """
         key = unicodedata.normalize("NFC", name).casefold()[:200].encode("utf-8", "replace").decode()
-        counted = (f"user {key}", f"address {address}")
+        counted = (f"user {key}", f"address {network_of(address)}")
         with self._attempts.turn(*counted):
             with self._store.read() as connection:
                 row = connection.execute("SELECT name, password, disabled FROM users WHERE key = ?", (key,)).fetchone()
@@ -301,6 +302,17 @@ class People:
             query = f"SELECT {_TOKEN} FROM tokens WHERE hash = ? AND revoked IS NULL"
             row = connection.execute(query, (_digest(secret),)).fetchone()
         return None if row is None else _token(row)
+
+
+def network_of(address: str) -> str:
+    """Return whose requests are counted together: an IPv4 address, or the 64 bits of IPv6 that one customer gets."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is None:
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return address
 
 
 class _Attempts:

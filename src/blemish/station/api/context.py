@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from anyio import CapacityLimiter
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from blemish.errors import (
@@ -144,26 +144,32 @@ def tell_errors(app: FastAPI) -> None:
     app.add_exception_handler(StarletteHTTPException, _tell_http_error)
 
 
-def _tell_blemish_error(_: Request, error: Exception) -> JSONResponse:
+def _tell_blemish_error(request: Request, error: Exception) -> Response:
     status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
     wait = float(getattr(error, "retry_after", 0.0))
     if isinstance(error, AccessError) and wait:
         status = 429
     if status == 503:
         wait = wait or _RETRY
-    if status >= 500:
+    if status >= 500 and not isinstance(error, BusyError):  # too much to do is no fault: the metrics count it
         LOG.error("%s: %s", type(error).__name__, error)
     headers = {"retry-after": str(max(1, math.ceil(wait)))} if wait else None
-    return problem(status, type(error).__name__, str(error), headers)
+    return problem(request, status, type(error).__name__, str(error), headers)
 
 
-def _tell_invalid(_: Request, error: Exception) -> JSONResponse:
+def _tell_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     told = [f"{'.'.join(str(place) for place in item['loc'])}: {item['msg']}" for item in error.errors()[:5]]
-    return problem(422, "SettingError", "; ".join(told) or "The request is not what was expected.")
+    return problem(request, 422, "SettingError", "; ".join(told) or "The request is not what was expected.")
 
 
-def _tell_http_error(_: Request, error: Exception) -> JSONResponse:
+def _tell_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)
-    kind = error.kind if isinstance(error, Refusal) else {404: "NotFoundError"}.get(error.status_code, "RequestError")
-    return problem(error.status_code, kind, str(error.detail), error.headers)
+    status, told, path = error.status_code, str(error.detail), request.scope["path"]
+    if isinstance(error, Refusal):
+        kind = error.kind
+    elif status == 404:
+        kind, told = "NotFoundError", f"There is nothing at {path}."
+    else:
+        kind = "RequestError"
+    return problem(request, status, kind, told, error.headers)

@@ -145,7 +145,10 @@ def read_inspections(
 
 
 @router.get(
-    "/inspections/events", summary="Inspections as they come", response_class=Response, responses=showing.EVENTS
+    "/inspections/events",
+    summary="Inspections as they come",
+    response_class=Response,
+    responses=showing.events_of("inspection", answers.InspectionRow),
 )
 def watch(
     here: Here,

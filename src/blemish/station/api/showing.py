@@ -12,6 +12,7 @@ from urllib.parse import quote
 from anyio.to_thread import run_sync
 from fastapi import Response
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel
 
 from blemish.errors import BusyError, NotFoundError
 from blemish.report.overlay import encode_jpeg, grey_picture
@@ -31,9 +32,21 @@ IMAGE: Final[dict[int | str, dict[str, Any]]] = {
 }
 PNG: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"image/png": {}}, "description": "A picture."}}
 JPEG: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"image/jpeg": {}}, "description": "A picture."}}
-EVENTS: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Server-sent events."}
-}
+
+
+def events_of(name: str, model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """Describe a stream of events for the API's description: what each is called, and the JSON that it brings."""
+    data = {
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": {"$ref": f"#/components/schemas/{model.__name__}"},
+    }
+    item = {
+        "type": "object",
+        "properties": {"event": {"const": name}, "data": data, "id": {"type": "string"}},
+        "required": ["event", "data"],
+    }
+    return {200: {"content": {"text/event-stream": {"itemSchema": item}}, "description": "Server-sent events."}}
 
 
 def image(data: bytes, kind: str, name: str) -> Response:

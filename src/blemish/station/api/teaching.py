@@ -144,7 +144,12 @@ def read_job(key: Number, here: Here, _: Operator) -> answers.Job:
     return answers.Job.of(here.station.teacher.job(key))
 
 
-@router.get("/jobs/{key}/events", summary="Progress of a job", response_class=Response, responses=showing.EVENTS)
+@router.get(
+    "/jobs/{key}/events",
+    summary="Progress of a job",
+    response_class=Response,
+    responses=showing.events_of("job", answers.Job),
+)
 def watch_job(key: Number, here: Here, _: Operator) -> Response:
     """Send an event ``job`` with the whole job whenever it has come further, and the last one when it has ended."""
     teacher = here.station.teacher
