@@ -252,18 +252,33 @@ def _farthest_first(points: Tensor, k: int, there: Tensor | None = None) -> tupl
     """
     sets = torch.arange(len(points))
     if there is None:
-        nearest = torch.full(points.shape[:2], -torch.inf)  # (S, n) product with the nearest chosen one
-        index = (points @ points.mean(dim=1).unsqueeze(2)).squeeze(2).argmax(dim=1)  # (S,) nearest the middle
+        middle = (points @ points.mean(dim=1).unsqueeze(2)).squeeze(2).argmax(dim=1)  # (S,)
+        nearest = (points @ points[sets, middle].unsqueeze(2)).squeeze(2)
+        index = torch.stack([middle, *_farthest(points, nearest, k - 1)], dim=1)
     else:
-        nearest = _nearest_products(points, there)
-        index = nearest.argmin(dim=1)
-    chosen, indices = [points[sets, index]], [index]
-    while len(chosen) < k:
-        nearest = torch.maximum(nearest, (points @ chosen[-1].unsqueeze(2)).squeeze(2))
-        index = nearest.argmin(dim=1)
-        chosen.append(points[sets, index])
-        indices.append(index)
-    return torch.stack(chosen, dim=1), torch.stack(indices, dim=1)
+        index = torch.stack(_farthest(points, _nearest_products(points, there), k), dim=1)
+    return points[sets[:, None], index], index
+
+
+def _farthest(points: Tensor, nearest: Tensor, most: int, least: float = math.inf) -> list[Tensor]:
+    """Choose again and again, of each set, the point that is farthest from all that were chosen.
+
+    Args:
+        points: ``(S, n, D)``, in several sets.
+        nearest: ``(S, n)``, product of each with the nearest that was chosen before.
+        most: so many of each set at most.
+        least: stop when no product is below this.
+
+    Returns:
+        Which they are, ``(S,)`` for each step.
+    """
+    sets = torch.arange(len(points))
+    indices: list[Tensor] = []
+    while len(indices) < most and float(nearest.min()) < least:
+        indices.append(nearest.argmin(dim=1))
+        chosen = points[sets, indices[-1]]
+        nearest = torch.maximum(nearest, (points @ chosen.unsqueeze(2)).squeeze(2))
+    return indices
 
 
 def _nearest_products(points: Tensor, there: Tensor) -> Tensor:
@@ -333,22 +348,17 @@ def _farthest_from(
             "The reference set has no room for more embeddings. Learn anew with `blemish fit`, with these images among "
             "the good ones."
         )
-    sets = torch.arange(len(points))
     nearest = _nearest_products(points, there)
     nearest[~lacked] = torch.inf
     least = BoundedNetwork.RADIUS**2 - near_enough**2 / 2  # the product of two embeddings so far apart
-    chosen: list[Tensor] = []
-    indices: list[Tensor] = []
-    while len(chosen) < most and float(nearest.min()) < least:
-        indices.append(nearest.argmin(dim=1))
-        chosen.append(points[sets, indices[-1]])
-        nearest = torch.maximum(nearest, (points @ chosen[-1].unsqueeze(2)).squeeze(2))
-    if not chosen:
+    indices = _farthest(points, nearest, most, least)
+    if not indices:
         raise SettingError(
             "Every place of these images is as near to the reference set as in a usual good image. There is nothing to "
             "add; if they are stopped all the same, move the limit with `blemish threshold`."
         )
-    return torch.stack(chosen, dim=1), torch.stack(indices, dim=1)
+    index = torch.stack(indices, dim=1)
+    return points[torch.arange(len(points))[:, None], index], index
 
 
 def embed(network: BoundedNetwork, images: Iterable[FloatArray]) -> list[Tensor]:
