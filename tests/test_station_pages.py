@@ -30,6 +30,7 @@ from conftest import Tab
 PART = "plate +7"  # what an address has to be careful with
 HERE = Path(pages.__file__).parent
 N_GOOD = 24
+expect.set_options(timeout=30_000)  # ms; a page that is right shows it at once, unless the machine has too much to do
 
 
 @dataclass
