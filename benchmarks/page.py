@@ -10,7 +10,6 @@ many pictures as the page ever shows are in it. Times are medians, from the call
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 from blemish.report.batch import inspect_batch
+from figures import write_figures
 from speed import drawn_images, small_detector, to_lines
 from throughput import median_seconds
 
@@ -78,9 +78,7 @@ def main() -> None:
         figures = make_report(Path(name), arguments.images, arguments.side)
         figures |= open_report(Path(name) / "out" / "report.html", arguments.repeats)
     print("\n".join(to_lines({f"{arguments.images:,} images of {arguments.side} x {arguments.side}": figures})))
-    if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    write_figures(figures, arguments.json)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from blemish.evaluation.metrics import image_auroc
 from blemish.images import read_image
 from blemish.learning.defects import STRUCTURAL, SURFACE, any_defect
 from blemish.results import FloatArray
+from figures import write_figures
 from throughput import median_seconds
 
 N_CALIBRATED = 50  # images that ranges are taken from
@@ -146,10 +147,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     found = compare(Detector.load(arguments.model), arguments.category, arguments.repeats)
-    text = json.dumps(found, indent=2)
-    print(text)
-    if arguments.json is not None:
-        arguments.json.write_text(text + "\n")
+    print(json.dumps(found, indent=2))
+    write_figures(found, arguments.json)
 
 
 if __name__ == "__main__":

@@ -42,10 +42,11 @@ import blemish
 from blemish.datasets import read_good
 from blemish.detection.detector import Detector
 from blemish.drawing import FLAWS, SURFACES, draw_surface
-from blemish.images import write_image, write_text
+from blemish.images import write_image
 from blemish.parallel import n_cores
 from blemish.station import audit
 from blemish.station.store import DATABASE, Store
+from figures import write_figures
 
 PART = "part"
 N_GOOD, N_SENT = 24, 40  # drawn images: to enroll from, to send in turn; every tenth of these has a flaw
@@ -322,10 +323,8 @@ def main() -> None:
         else:
             model, images = arguments.model, list(read_good(arguments.images))
         found = measure(model, images, folder, arguments)
-    text = json.dumps(found, indent=2)
-    print(text)
-    if arguments.json is not None:
-        write_text(arguments.json, text + "\n")
+    print(json.dumps(found, indent=2))
+    write_figures(found, arguments.json)
 
 
 if __name__ == "__main__":

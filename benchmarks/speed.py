@@ -11,7 +11,6 @@ cannot take a network, is named with the reason.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import platform
@@ -48,6 +47,7 @@ from blemish.learning.reference import BANK, MEDOIDS, Reference, ToNearest, ToNe
 from blemish.parallel import n_cores
 from blemish.report.batch import inspect_batch
 from blemish.report.writer import ResultWriter, draw
+from figures import write_figures
 from peers import PEERS
 from throughput import median_seconds
 
@@ -438,9 +438,7 @@ def main() -> None:
     for part in arguments.parts or parts:
         found[part] = measure[part]()
         print("\n".join(to_lines({part: found[part]})), flush=True)
-    if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
+    write_figures(found, arguments.json)
 
 
 if __name__ == "__main__":

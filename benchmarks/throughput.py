@@ -25,12 +25,13 @@ import torch
 
 from blemish.detection.detector import Detector
 from blemish.drawing import SURFACES, draw_surface
-from blemish.images import prepare, write_image, write_text
+from blemish.images import prepare, write_image
 from blemish.learning.assembly import GoodImages, Making, prototype_detector
 from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
 from blemish.learning.network import PATCH_SIZE, TripletNetwork
 from blemish.learning.reference import Reference
 from blemish.learning.triplets import PatchSettings
+from figures import write_figures
 
 SIDE = 1024
 MATRIX = 4096  # rows and columns of the matrices: large enough to show the machine's rate
@@ -152,10 +153,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     found = measure(arguments.repeats)
-    text = json.dumps(found, indent=2)
-    print(text)
-    if arguments.json is not None:
-        write_text(arguments.json, text + "\n")
+    print(json.dumps(found, indent=2))
+    write_figures(found, arguments.json)
 
 
 if __name__ == "__main__":
