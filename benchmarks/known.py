@@ -81,7 +81,7 @@ def judge(detector: blemish.Detector, samples: list[Sample]) -> dict[str, Result
 
 
 def table(results: list[Result]) -> str:
-    """Lay out the results as Markdown: AUROC of every kind, with what was missed in brackets."""
+    """Lay out the results as Markdown, a row for every kind of defects."""
     lines = ["| category | given | kind | AUROC | missed | false alarms |", "| :-- | :-- | :-- | --: | --: | --: |"]
     for result in results:
         found = dict(result["found"])

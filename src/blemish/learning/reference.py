@@ -171,7 +171,9 @@ def nearest_reference(
         return ToNearest(candidates.half().float(), whence)
     usual, index = _farthest_first(candidates[None], round((1 - _RARE) * BANK))
     left = BANK - usual.shape[1]
-    rarest, rare_whence = _farthest_of_each(embeddings, max(_RAREST, math.ceil(left / len(embeddings))))
+    rarest, rare_whence = _farthest_of_each(
+        map(_all_cells, embeddings), max(_RAREST, math.ceil(left / len(embeddings)))
+    )
     rare, rare_index = _farthest_first(rarest[None], min(left, len(rarest)), usual)
     bank = torch.cat([usual[0], rare[0]])
     return ToNearest(bank.half().float(), torch.cat([whence[index[0]], rare_whence[rare_index[0]]]))
@@ -195,28 +197,33 @@ def reference_of_shares(
         origins = torch.arange(len(medoids)).repeat_interleave(math.prod(medoids.shape[2:]))
         return ToNearestHere(medoids.half().float(), origins)
     n = len(embeddings)
-    chosen, whences = [], []
-    for image, embedding in enumerate(embeddings):
-        candidates, whence = some_cells([embedding], _N_CANDIDATES // n, generator)
-        vectors, index = _farthest_first(candidates[None], min(SHARED_BANK // n, len(candidates)))
-        chosen.append(vectors[0])
-        whences.append(torch.cat([torch.full((len(index[0]), 1), image), whence[index[0], 1:]], dim=1))
-    return ToNearest(torch.cat(chosen).half().float(), torch.cat(whences))
+    drawn = (some_cells([embedding], _N_CANDIDATES // n, generator) for embedding in embeddings)
+    bank, whence = _farthest_of_each(((cells, places[:, 1:]) for cells, places in drawn), SHARED_BANK // n)
+    return ToNearest(bank.half().float(), whence)
 
 
-def _farthest_of_each(embeddings: Sequence[Tensor], k: int) -> tuple[Tensor, Tensor]:
+def _farthest_of_each(images: Iterable[tuple[Tensor, Tensor]], k: int) -> tuple[Tensor, Tensor]:
     """Choose k cells of every image, farthest first, without a look at the others.
+
+    Args:
+        images: of each, embeddings ``(n, D)`` to choose among, and ``(n, 2)`` int64, their rows and columns.
+        k: how many of each; all where it has no more.
 
     Returns:
         Their embeddings ``(m, D)``, and ``(m, 3)`` int64: image, row, column.
     """
     chosen, whence = [], []
-    for image, embedding in enumerate(embeddings):
-        h, w = embedding.shape[1:]
-        vectors, index = _farthest_first(embedding.flatten(1).T.contiguous()[None], min(k, h * w))
+    for image, (cells, places) in enumerate(images):
+        vectors, index = _farthest_first(cells[None], min(k, len(cells)))
         chosen.append(vectors[0])
-        whence.append(torch.stack([torch.full_like(index[0], image), index[0] // w, index[0] % w], dim=1))
+        whence.append(torch.cat([torch.full((len(index[0]), 1), image), places[index[0]]], dim=1))
     return torch.cat(chosen), torch.cat(whence)
+
+
+def _all_cells(embedding: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the embeddings of an image ``(D, h, w)`` as ``(h w, D)``, and their rows and columns, ``(h w, 2)``."""
+    h, w = embedding.shape[1:]
+    return embedding.flatten(1).T.contiguous(), torch.cartesian_prod(torch.arange(h), torch.arange(w))
 
 
 def some_cells(embeddings: Sequence[Tensor], n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
