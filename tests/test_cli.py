@@ -24,7 +24,7 @@ from blemish.learning.triplets import PAPER_SCALES
 PAPER = ("--method", "tayeh2020", "--side", 128, "--epochs", 1)  # the shortest training of either kind
 NEAREST = ("--steps", 1)
 COMMANDS = (
-    *("fit", "enroll", "calibrate", "accept", "threshold", "zones", "inspect", "verify"),
+    *("fit", "enroll", "calibrate", "accept", "threshold", "zones", "quantise", "inspect", "verify"),
     *("defects", "evaluate", "compare", "reproduce", "demo"),
     *("serve", "backup", "station"),
 )

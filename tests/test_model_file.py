@@ -69,6 +69,7 @@ WRONG_FIELDS: dict[str, list[object]] = {
     "training": [None, [], "long"],
     "good_statistics": [None, [], {"brightness": 1.5}, {"brightness": ["1"]}, {"brightness": [math.nan]}],
     "graph": [None, 3],
+    "precision": [None, 8, "float16"],
     "ignored": [3, "no base64!", "AAAA", []],
     "provenance": [
         None,
@@ -301,7 +302,7 @@ def test_unknown_fields_are_ignored(path: Path) -> None:
     assert read_model(path).description == MODEL.description
 
 
-@pytest.mark.parametrize("name", ["ignored", "good_statistics", "graph"])
+@pytest.mark.parametrize("name", ["ignored", "good_statistics", "graph", "precision"])
 def test_what_older_files_of_this_format_lack_has_a_default(path: Path, name: str) -> None:
     rewrite(path, lambda parts: parts.update({"model.json": without(parts["model.json"], name)}), with_sums=True)
     assert read_model(path).description == MODEL.description

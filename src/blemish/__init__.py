@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from blemish.images import read_image
     from blemish.learning.accept import accept
     from blemish.learning.fit import enroll, fit
+    from blemish.learning.quantise import quantise
     from blemish.results import Evidence, Inspection, Region, Threshold, Verdict
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ __all__ = [
     "enroll",
     "evaluate",
     "fit",
+    "quantise",
     "read_image",
 ]
 
@@ -50,6 +52,7 @@ _HOME = {
     "enroll": "blemish.learning.fit",
     "evaluate": "blemish.evaluation.evaluate",
     "fit": "blemish.learning.fit",
+    "quantise": "blemish.learning.quantise",
     "read_image": "blemish.images",
 }
 

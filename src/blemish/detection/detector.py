@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from blemish.datasets import content_hash
 from blemish.detection.decision import conformal_threshold, decide, limit_exceeded, require_alpha, threshold_at
 from blemish.detection.drift import image_statistics
-from blemish.detection.engines import DEFAULT
+from blemish.detection.engines import DEFAULT, INT8, installed_engines
 from blemish.detection.evidence import Patches, find_evidence
 from blemish.detection.former import restored
 from blemish.detection.history import changed, undone
@@ -45,11 +45,13 @@ class Detector:
         model: a model file in memory.
         mm_per_pixel: side of a pixel of the images on the surface, for areas in square millimetres; None: not known.
         runtime: the library that runs the graph, "onnxruntime" or "openvino"; scores are the same within 1e-4.
+            A network of 8-bit integers (`learning.quantise`) runs by the former only.
         threads: cores that work on one image, where several images share the machine; None: all.
 
     Raises:
         ModelFileError: the graph cannot be loaded.
-        SettingError: mm_per_pixel is not above 0, or there is no such runtime. MissingExtraError: it is not installed.
+        SettingError: mm_per_pixel is not above 0, or there is no such runtime, or not for this network.
+        MissingExtraError: the runtime is not installed.
     """
 
     def __init__(
@@ -57,6 +59,12 @@ class Detector:
     ) -> None:
         if mm_per_pixel is not None and not 0 < mm_per_pixel < np.inf:
             raise SettingError(f"Found {mm_per_pixel} mm per pixel; expected more than 0, such as 0.05.")
+        if model.description.precision == INT8 and runtime != DEFAULT:
+            raise SettingError(
+                f"Found runtime '{runtime}' for a network of 8-bit integers, which libraries round in their own ways; "
+                f"expected '{DEFAULT}', by which it was checked that verdicts hold. `blemish threshold --undo` brings "
+                "back the network that it was made from, which decides the same everywhere."
+            )
         self.model = model
         self.mm_per_pixel = mm_per_pixel
         self.runtime = runtime
@@ -80,7 +88,8 @@ class Detector:
         model = read_model(Path(path))
         if runtime == "auto":
             image = np.random.default_rng(0).random((_USUAL_SIDE, _USUAL_SIDE), dtype=np.float32)
-            runtime = fastest_engine(model.graph, model.description.preparation.apply(image))
+            names = installed_engines(model.description.precision)
+            runtime = fastest_engine(model.graph, model.description.preparation.apply(image), names)
         return cls(model, mm_per_pixel=mm_per_pixel, runtime=runtime)
 
     def save(self, path: Path | str) -> None:
@@ -122,7 +131,7 @@ class Detector:
         """
         grey = _read(image)  # (H, W) in [0, 1]
         prepared = self.description.preparation.prepared(grey)
-        distances = self._measure(grey, prepared)
+        distances = self.measure(prepared, *grey.shape)
         verdict = decide(distances.score, self.threshold)
         geometry = self.description.preparation.geometry(*grey.shape)
         limit = limit_exceeded(verdict, self.threshold)
@@ -169,7 +178,7 @@ class Detector:
             DatasetError: the model has learned from some of the files; on them it scores too well to promise anything.
             ImageError: an image cannot be used. SettingError: a rate is out of range, or there are no images.
         """
-        return self._changed(self._calibrated(_by_content(good), alpha, unsure, progress), "calibrate", who, why)
+        return self._changed(self.calibrated(_by_content(good), alpha, unsure, progress), "calibrate", who, why)
 
     def with_zones(
         self,
@@ -204,7 +213,7 @@ class Detector:
                 "model made by `enroll` can be made anew with the zones, from the same images."
             )
         zoned = replace(about, ignored=None if ignored is None else to_text(ignored), own_scores={})
-        calibrated = self.with_description(zoned)._calibrated(unseen, alpha, unsure, progress)
+        calibrated = self.with_description(zoned).calibrated(unseen, alpha, unsure, progress)
         return self._changed(calibrated, "zones", who, why)
 
     def with_alpha(self, alpha: float, *, unsure: float | None = None, who: str = "", why: str = "") -> Detector:
@@ -253,16 +262,25 @@ class Detector:
         """
         return self.with_description(undone(self.description, who=who, why=why))
 
-    def _calibrated(
-        self, images: dict[str, ImageSource], alpha: float, unsure: float | None, progress: Progress
+    def calibrated(
+        self, images: Mapping[str, ImageSource], alpha: float, unsure: float | None, progress: Progress = silent
     ) -> Description:
+        """Say what `calibrate` would make of the description, but for a note in its history.
+
+        Args:
+            images: good ones, by content hash; at least one.
+            alpha, unsure, progress: as for `calibrate`.
+
+        Raises:
+            DatasetError, ImageError, SettingError: as for `calibrate`.
+        """
         require_alpha(alpha, unsure)
         provenance = self._provenance_with(images)
         scores: dict[str, float] = {}
         seen: list[dict[str, float]] = []
         for key, image in images.items():
             grey = _read(image)
-            distances = self._measure(grey, self.description.preparation.prepared(grey))
+            distances = self.measure(self.description.preparation.prepared(grey), *grey.shape)
             scores[key] = distances.score
             seen.append(image_statistics(grey, distances.mean_distance))
             progress("setting the threshold", len(scores), len(images))
@@ -290,7 +308,7 @@ class Detector:
             )
         return list(self.description.good_scores.values())
 
-    def _provenance_with(self, held_out: dict[str, ImageSource]) -> dict[str, Any]:
+    def _provenance_with(self, held_out: Mapping[str, ImageSource]) -> dict[str, Any]:
         """Note which files set the threshold; refuse those that were learned from."""
         about = self.description
         if known := about.learned & set(held_out):
@@ -303,14 +321,23 @@ class Detector:
         noted = {**images.get(about.category, {}), **dict.fromkeys(files, HELD_OUT)}
         return {**about.provenance, "images": {**images, about.category: noted}}
 
-    def _measure(self, grey: GreyImage, prepared: GreyImage) -> Distances:
+    def measure(self, prepared: GreyImage, height: int, width: int) -> Distances:
+        """Run the graph on a prepared image.
+
+        Args:
+            prepared: ``(H, W)`` in [0, 1], by the model's preparation.
+            height, width: pixels of the image before that, to which the ignored zones belong.
+
+        Raises:
+            ImageError: the ignored zones leave nothing of it. ModelFileError: as for `Runtime.run`.
+        """
         about = self.description
         counted = None
         if self._ignored is not None:
-            counted = about.preparation.counted(self._ignored, *grey.shape)
+            counted = about.preparation.counted(self._ignored, height, width)
             if not counted.any():
                 raise ImageError(
-                    f"The ignored zones leave nothing of an image of {grey.shape[0]} x {grey.shape[1]} pixels; "
+                    f"The ignored zones leave nothing of an image of {height} x {width} pixels; "
                     "expected a larger one, like those the zones were drawn on."
                 )
         n_worst = N_WORST if about.method == NEAREST else 1

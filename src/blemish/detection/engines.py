@@ -20,6 +20,8 @@ from blemish.errors import MissingExtraError, SettingError
 from blemish.parallel import n_cores
 
 DEFAULT: Final = "onnxruntime"
+FLOAT32: Final = "float32"  # what a network computes in
+INT8: Final = "int8"  # in 8-bit integers, most of it
 Inputs = dict[str, NDArray[np.float32]]  # by name
 
 
@@ -52,9 +54,12 @@ def load_engine(name: str, graph: bytes, threads: int | None) -> Engine:
         raise MissingExtraError.of(error, extra=name) from error
 
 
-def installed_engines() -> list[str]:
-    """Name the engines that can be used here, the default first."""
-    return [name for name in ENGINES if find_spec(name) is not None]
+def installed_engines(precision: str = FLOAT32) -> list[str]:
+    """Name the engines that can be used here, the default first; for a network of `INT8` the default alone.
+
+    Libraries round 8-bit networks in their own ways, and only by the default it was checked that verdicts hold.
+    """
+    return [name for name in ENGINES if find_spec(name) is not None and (precision == FLOAT32 or name == DEFAULT)]
 
 
 def _load_onnxruntime(graph: bytes, threads: int | None) -> Engine:

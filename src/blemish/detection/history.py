@@ -17,7 +17,17 @@ from blemish.errors import ModelFileError, SettingError
 
 _UNDO: Final = "undo"
 # Fields of the description that a change may replace.
-_CHANGEABLE: Final = ("threshold", "good_scores", "good_statistics", "own_scores", "ignored", "graph")
+_CHANGEABLE: Final = (
+    "threshold",
+    "good_scores",
+    "good_statistics",
+    "own_scores",
+    "ignored",
+    "graph",
+    "graph_difference",
+    "precision",
+    "notes",
+)
 
 
 def changed(old: Description, new: Description, what: str, *, who: str, why: str) -> Description:

@@ -26,6 +26,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.detection.engines import FLOAT32, INT8
 from blemish.detection.preparation import Preparation
 from blemish.detection.zones import from_text
 from blemish.errors import ModelFileError
@@ -66,6 +67,7 @@ class Description:
     # `good_scores` has its score by the others alone; to verify by.
     own_scores: dict[str, float] = field(default_factory=dict)
     graph: str = ""  # SHA-256 of the graph, in a file whose graph was changed after it was made; else empty
+    precision: str = FLOAT32  # what its network computes in; `INT8` after `learning.quantise`
     ignored: str | None = None  # mask of pixels that do not count, as `zones.to_text` writes it; None: all count
 
     @property
@@ -301,6 +303,7 @@ def _check_records(about: Description) -> None:
         isinstance(kept, dict) and all(isinstance(each, list) and all(map(_is_number, each)) for each in kept.values()),
         "good_statistics is an object of arrays of numbers",
     )
+    _require(about.precision in (FLOAT32, INT8), f"precision is {FLOAT32} or {INT8}")
     if about.ignored is not None:
         from_text(about.ignored)
     _require(isinstance(about.training, dict), "training is an object")

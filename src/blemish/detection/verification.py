@@ -54,7 +54,7 @@ class Comparison:
 
 
 def verify(model: Model, images: Sequence[Path], *, progress: Progress = silent) -> list[Comparison]:
-    """Compare what the installed engines make of images, and what the model file says of them.
+    """Compare what the engines that may run it here make of images, and what the model file says of them.
 
     Args:
         model: to be verified.
@@ -66,7 +66,7 @@ def verify(model: Model, images: Sequence[Path], *, progress: Progress = silent)
     """
     about = model.description
     stored = {**about.good_scores, **about.own_scores}
-    detectors = {name: Detector(model, runtime=name) for name in installed_engines()}
+    detectors = {name: Detector(model, runtime=name) for name in installed_engines(about.precision)}
     compared: list[Comparison] = []
     for path in images:
         found = {name: detector.inspect(path) for name, detector in detectors.items()}

@@ -17,6 +17,7 @@ import numpy as np
 
 from blemish.datasets import by_content
 from blemish.detection.detector import Detector
+from blemish.detection.engines import INT8
 from blemish.detection.evidence import Patches
 from blemish.detection.former import digest, with_graph
 from blemish.detection.history import changed
@@ -58,7 +59,7 @@ def accept(
         takes it back.
 
     Raises:
-        SettingError: another method, no images, or a reference set that has no more room.
+        SettingError: another method, a network of 8-bit integers, no images, or a reference set that has no more room.
         ImageError: an image cannot be used. ModelFileError: what is stored does not fit. TrainingError: defective
         images would be missed, or the graph does not score like PyTorch (`learning.graph.check_graph`).
     """
@@ -67,6 +68,11 @@ def accept(
         raise SettingError(
             f"The model was made by {about.method}, whose reference is one mean embedding. Expected one made by "
             "'nearest': this one can be enrolled anew, with these images among the good ones."
+        )
+    if about.precision == INT8:
+        raise SettingError(
+            "The model's network computes in 8-bit integers. Expected one in float32: undo `quantise` with `blemish "
+            "threshold --undo`, accept the images, and quantise it again."
         )
     different = by_content([Path(path) for path in images])
     if not different:

@@ -1,0 +1,292 @@
+"""A network in 8-bit integers: faster on processors that multiply them faster, where a check shows that verdicts hold.
+
+Static quantisation: every layer's numbers become integers in a range of its own, which good images show. Scores are no
+longer those of float32, so the limit is set anew; how many verdicts change is counted on good images that nothing was
+learned from, and on synthetic defects on them. Only what holds and pays is handed out.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+
+from blemish.datasets import by_content
+from blemish.detection.decision import conformal_threshold
+from blemish.detection.detector import Detector
+from blemish.detection.engines import INT8
+from blemish.detection.former import digest, with_graph
+from blemish.detection.history import changed
+from blemish.detection.model_file import Description
+from blemish.detection.tiling import WHOLE
+from blemish.errors import DatasetError, SettingError, TrainingError
+from blemish.images import read_image
+from blemish.learning.defects import STRUCTURAL, SURFACE, any_defect
+from blemish.progress import Progress, silent
+from blemish.results import FloatArray
+from blemish.strips import GreyImage
+
+_RANGED: Final = 50  # good images that show the ranges
+_JUDGED: Final = 100  # good images that synthetic defects are drawn on
+_DEFECTS: Final = 5  # of each
+_PHYSICAL: Final = 0.5  # share of them that are drawn as they come about, as in training
+_MOST_CHANGED: Final = 0.01  # share of the verdicts that may change
+_LEAST_GAIN: Final = 1.2  # times as fast; for less, scores had better stay what they are everywhere
+_ROUNDS: Final = 15  # of measuring
+# Convolutions at the beginning that stay in float32. None is fastest. The first two of our network see the image at
+# its finest: what they lose, faint defects lose.
+SPARED: Final = (0, 2)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What 8 bits make of a detector."""
+
+    spared: int  # convolutions at the beginning that stayed in float32
+    times_as_fast: float  # on one core of this machine
+    n_good: int  # images that nothing was learned from
+    n_defective: int  # the same with a synthetic defect
+    changed_good: int  # of them, how many have another verdict, each detector with a limit of its own
+    changed_defective: int
+    largest_difference: float  # of a score
+
+    @property
+    def changed(self) -> float:
+        """Share of the verdicts that changed."""
+        return (self.changed_good + self.changed_defective) / (self.n_good + self.n_defective)
+
+    @property
+    def holds(self) -> bool:
+        """Say whether verdicts are the same, but for a few on the limit."""
+        return self.changed <= _MOST_CHANGED
+
+    @property
+    def pays(self) -> bool:
+        """Say whether the gain is worth scores of their own."""
+        return self.times_as_fast >= _LEAST_GAIN
+
+    def sentence(self) -> str:
+        """Tell it to a person."""
+        kept = f" (its first {self.spared} layers stay in float32)" if self.spared else ""
+        return (
+            f"Network in 8-bit integers{kept}: {self.times_as_fast:.2f} times as fast on one core of the machine where "
+            f"it was made. Of {self.n_good} good images {self.changed_good} had another verdict than in float32, of "
+            f"{self.n_defective} with a synthetic defect {self.changed_defective}; scores differ by up to "
+            f"{self.largest_difference:.2g}."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON-ready plain data."""
+        return asdict(self)
+
+
+def quantise(
+    detector: Detector,
+    good: Sequence[Path | str],
+    *,
+    alpha: float | None = None,
+    who: str = "",
+    why: str = "",
+    progress: Progress = silent,
+) -> tuple[Detector, Comparison]:
+    """Turn a detector's network into 8-bit integers, if verdicts hold and it pays on this machine.
+
+    Tried are all convolutions and all but the first two, in this order; the first that holds and pays is taken. The
+    last convolution, whose output is compared with the reference set, and all after it stay in float32.
+
+    Args:
+        detector: whose network computes in float32.
+        good: files of good images. Those that the model has learned from show the ranges; the others set the limit and
+            are judged by, so the images that `fit` was given will do.
+        alpha: accepted false-alarm rate; None: that of the detector. An upper limit, its rate kept, is set anew too.
+        who, why, progress: as for `Detector.calibrate`.
+
+    Returns:
+        A new detector with a limit of its own, which ONNX Runtime alone runs, and what was found. `Detector.undo`
+        brings back float32. On another processor scores may differ by a few of the network's steps, which are coarse;
+        `detection.verification` tells.
+
+    Raises:
+        SettingError: the network is in 8 bits already, or alpha is neither given nor known. DatasetError: images of one
+        of the two kinds are missing. TrainingError: too many verdicts change, or it is hardly faster.
+        ImageError: an image cannot be used.
+    """
+    about = detector.description
+    if about.precision == INT8:
+        raise SettingError("The model's network computes in 8-bit integers already; expected one in float32.")
+    alpha = about.threshold.alpha if alpha is None else alpha
+    if alpha is None:
+        raise SettingError(
+            "The model's limit was set by hand or by cost, and 8-bit scores need a limit of their own. Expected the "
+            "false-alarm rate that it shall keep: give alpha."
+        )
+    unsure = None if about.threshold.unsure is None else about.threshold.unsure.alpha
+    images = by_content([Path(path) for path in good])
+    learned = [path for content, path in images.items() if content in about.learned]
+    unseen = {content: path for content, path in images.items() if content not in about.learned}
+    if not learned or not unseen:
+        raise DatasetError(
+            f"Of these {len(images)} good images the model has learned from {len(learned)}. Expected some that it has "
+            "learned from, which show the ranges of its numbers, and others, which set the limit and prove that "
+            "verdicts hold. The images that `fit` was given will do; of few images `enroll` leaves none over: give new "
+            "ones too."
+        )
+    ranging = calibration_images(about, learned)
+    candidates: dict[int, Detector] = {}
+    for spared in SPARED:
+        graph = quantised_graph(detector.model.graph, ranging, spared)
+        coarse = replace(about, graph=digest(graph), precision=INT8, own_scores={})
+        model = with_graph(detector.model, coarse, graph)
+        candidates[spared] = Detector(model, mm_per_pixel=detector.mm_per_pixel)
+    compared = compare(detector, candidates, list(unseen.values()), alpha, progress)
+    chosen = next((each for each in compared if each.holds and each.pays), None)
+    if chosen is None:
+        raise TrainingError(
+            f"8 bits are not offered: at most {_MOST_CHANGED:.0%} of the verdicts may change, and it must be "
+            f"{_LEAST_GAIN} times as fast. {' '.join(each.sentence() for each in compared)} Keep the model as it is."
+        )
+    smaller = candidates[chosen.spared]
+    new = replace(
+        smaller.calibrated(unseen, alpha, unsure, progress),
+        graph_difference=chosen.largest_difference,
+        notes=[*about.notes, chosen.sentence()],
+    )
+    old = replace(about, graph=digest(detector.model.graph))
+    return smaller.with_description(changed(old, new, "quantise", who=who, why=why)), chosen
+
+
+def calibration_images(about: Description, learned: Sequence[Path]) -> list[FloatArray]:
+    """Prepare good images that show the ranges, spread over those given; of very large ones a part does."""
+    prepared: list[FloatArray] = []
+    for path in learned[:: max(len(learned) // _RANGED, 1)][:_RANGED]:
+        pixels = about.preparation.apply(read_image(path))
+        if about.preparation.height is None and pixels.size > WHOLE:
+            side = math.isqrt(WHOLE)
+            pixels = np.ascontiguousarray(pixels[:side, :side])
+        prepared.append(pixels)
+    return prepared
+
+
+def quantised_graph(graph: bytes, images: Sequence[FloatArray], spared: int) -> bytes:
+    """Turn the convolutions of a graph but for the last, and what lies between them, into 8-bit integers.
+
+    Activations are unsigned, for most come from a rectifier; weights are signed, with a scale for each channel. They
+    use 7 bits: the sum of two products then always fits into the 16 bits that processors without instructions for
+    8-bit networks have for it, and all come to the same integers.
+
+    Args:
+        graph: as `learning.graph.build_graph` writes it.
+        images: prepared, ``(H, W)`` float32 in [0, 1], which show the ranges.
+        spared: convolutions at the beginning that stay as they are.
+    """
+    from onnxruntime import quantization  # takes a second
+
+    class Shown(quantization.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._left = iter(images)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            image = next(self._left, None)
+            return None if image is None else {"pixels": image[None, None], "counted": np.ones((1, 1), np.float32)}
+
+    model = onnx.load_from_string(graph)
+    for index, node in enumerate(model.graph.node):
+        node.name = f"node_{index}"
+    nodes = model.graph.node
+    convolutions = [index for index, node in enumerate(nodes) if node.op_type == "Conv"]
+    chosen = [node.name for node in nodes[convolutions[spared] : convolutions[-1]]]
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        source, target = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
+        onnx.save(model, source)
+        quantization.quantize_static(
+            source,
+            target,
+            Shown(),
+            per_channel=True,
+            reduce_range=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            nodes_to_quantize=chosen,
+        )
+        return target.read_bytes()
+
+
+def compare(
+    detector: Detector,
+    candidates: Mapping[int, Detector],
+    unseen: Sequence[Path],
+    alpha: float,
+    progress: Progress = silent,
+) -> list[Comparison]:
+    """Judge the same images by a detector and by its like in 8 bits, each with a limit of its own, and time them.
+
+    Args:
+        detector: in float32.
+        candidates: in 8 bits, by how many convolutions at the beginning were spared.
+        unseen: good images that nothing was learned from; they set the limits.
+        alpha: accepted false-alarm rate, of all.
+        progress: told after every good image.
+
+    Returns:
+        A comparison for each candidate.
+    """
+    all_of_them = [each.with_threads(1) for each in (detector, *candidates.values())]
+    rng = np.random.default_rng(0)
+    damaged = set(np.linspace(0, len(unseen) - 1, min(len(unseen), _JUDGED)).round().astype(int).tolist())
+    good: list[list[float]] = []  # of every image the scores by all of them
+    defective: list[list[float]] = []
+    for index, path in enumerate(unseen):
+        image = read_image(path)
+        prepared = detector.description.preparation.apply(image)
+        good.append([each.measure(GreyImage.of(prepared), *image.shape).score for each in all_of_them])
+        for _ in range(_DEFECTS if index in damaged else 0):
+            marked, _ = any_defect(_PHYSICAL, (*STRUCTURAL, *SURFACE), rng)(prepared, rng)
+            whole = GreyImage.of(np.asarray(marked, np.float32))
+            defective.append([each.measure(whole, *image.shape).score for each in all_of_them])
+        progress("checking that verdicts hold", index + 1, len(unseen))
+    seconds = np.empty((_ROUNDS, len(all_of_them)))
+    for taken in seconds:
+        for index, each in enumerate(all_of_them):  # in turns, so that a slow moment of the machine hits all
+            began = time.perf_counter()
+            each.measure(GreyImage.of(prepared), *image.shape)
+            taken[index] = time.perf_counter() - began
+    usual_s, *others_s = np.median(seconds, axis=0)
+    scores = {"good": np.array(good), "defective": np.array(defective)}  # (images, detectors) each
+    limits = [conformal_threshold(column.tolist(), alpha).value for column in scores["good"].T]
+    is_stopped = {kind: each > limits for kind, each in scores.items()}
+    changes = {kind: (each[:, 1:] != each[:, :1]).sum(axis=0) for kind, each in is_stopped.items()}
+    both = np.concatenate([*scores.values()])
+    apart = np.abs(both[:, 1:] - both[:, :1]).max(axis=0)
+    return [
+        Comparison(
+            spared=spared,
+            times_as_fast=float(usual_s / others_s[index]),
+            n_good=len(good),
+            n_defective=len(defective),
+            changed_good=int(changes["good"][index]),
+            changed_defective=int(changes["defective"][index]),
+            largest_difference=float(apart[index]),
+        )
+        for index, spared in enumerate(candidates)
+    ]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what ONNX Runtime's calibration prints and logs off the terminal, where results go."""
+    logging.disable(logging.WARNING)  # it asks each time for a step that our graphs do not need
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
