@@ -22,7 +22,7 @@ import numpy as np
 import onnx
 
 from blemish.datasets import by_content
-from blemish.detection.decision import conformal_threshold
+from blemish.detection.decision import conformal_threshold, require_alpha
 from blemish.detection.detector import Detector
 from blemish.detection.engines import INT8
 from blemish.detection.former import digest, with_graph
@@ -108,7 +108,7 @@ def quantise(
         detector: whose network computes in float32.
         good: files of good images. Those that the model has learned from show the ranges; the others set the limit and
             are judged by, so the images that `fit` was given will do.
-        alpha: accepted false-alarm rate; None: that of the detector. An upper limit, its rate kept, is set anew too.
+        alpha: accepted false-alarm rate; None: that of the detector. A lower limit is set anew too, for its own rate.
         who, why, progress: as for `Detector.calibrate`.
 
     Returns:
@@ -117,9 +117,9 @@ def quantise(
         `detection.verification` tells.
 
     Raises:
-        SettingError: the network is in 8 bits already, or alpha is neither given nor known. DatasetError: images of one
-        of the two kinds are missing. TrainingError: too many verdicts change, or it is hardly faster.
-        ImageError: an image cannot be used.
+        SettingError: the network is in 8 bits already, or alpha is not known or out of range. DatasetError: images of
+        one of the two kinds are missing. TrainingError: too many verdicts change, or it is hardly faster. ImageError:
+        an image cannot be used.
     """
     about = detector.description
     if about.precision == INT8:
@@ -131,6 +131,7 @@ def quantise(
             "false-alarm rate that it shall keep: give alpha."
         )
     unsure = None if about.threshold.unsure is None else about.threshold.unsure.alpha
+    require_alpha(alpha, unsure)
     images = by_content([Path(path) for path in good])
     learned = [path for content, path in images.items() if content in about.learned]
     unseen = {content: path for content, path in images.items() if content not in about.learned}
@@ -197,9 +198,11 @@ def quantised_graph(graph: bytes, images: Sequence[FloatArray], spared: int) -> 
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             image = next(self._left, None)
-            return None if image is None else {"pixels": image[None, None], "counted": np.ones((1, 1), np.float32)}
+            return None if image is None else {"pixels": image[None, None], **everywhere}
 
     model = onnx.load_from_string(graph)
+    takes_zones = len(model.graph.input) > 1  # those of an older Blemish do not
+    everywhere = {"counted": np.ones((1, 1), np.float32)} if takes_zones else {}
     for index, node in enumerate(model.graph.node):
         node.name = f"node_{index}"
     nodes = model.graph.node
