@@ -26,7 +26,7 @@ import torch
 from blemish.detection.detector import Detector
 from blemish.drawing import SURFACES, draw_surface
 from blemish.images import prepare, write_image
-from blemish.learning.assembly import GoodImages, Making, prototype_detector
+from blemish.learning.assembly import GoodImages, Making, Terms, prototype_detector
 from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
 from blemish.learning.network import PATCH_SIZE, TripletNetwork
 from blemish.learning.reference import Reference
@@ -90,9 +90,9 @@ def small_detector(folder: Path) -> tuple[Detector, Path]:
     detector = prototype_detector(
         TripletNetwork(torch.Generator().manual_seed(0)).eval(),
         GoodImages("benchmark", tuple(paths[:2]), tuple(paths[2:])),
+        Terms(alpha=0.5),
         kind=Reference.LOCATION,
         side=SIDE,
-        alpha=0.5,
         making=Making("tayeh2020", training={}, hashes={}),
     )
     return detector, paths[0]

@@ -31,7 +31,7 @@ from blemish.datasets import find_categories
 from blemish.detection.model_file import NEAREST
 from blemish.detection.scoring import N_WORST
 from blemish.images import write_bytes
-from blemish.learning.assembly import SMOOTHING, Making, hold_out, provenance
+from blemish.learning.assembly import SMOOTHING, Making, Terms, hold_out, provenance
 from blemish.learning.defects import any_defect
 from blemish.learning.fit import enroll_network
 from blemish.learning.graph import DistanceModel
@@ -142,7 +142,7 @@ def judge(options: argparse.Namespace) -> None:
             paths = some_good(folder, {"seed": options.seed, "n_good": n_good})
             images = hold_out(paths, name, options.seed)
             making = Making(NEAREST, {}, provenance([images]))
-            detector = enroll_network(network, images, None, alpha=0.05, seed=options.seed, making=making)
+            detector = enroll_network(network, images, Terms(0.05, seed=options.seed), kind=None, making=making)
             print(name, n_good, json.dumps(summary(judged(detector, folder))), flush=True)
 
 

@@ -13,7 +13,7 @@ from blemish.datasets import read_good
 from blemish.detection.detector import Detector
 from blemish.drawing import FLAWS, SURFACES, draw_surface
 from blemish.images import write_image
-from blemish.learning.assembly import Making, hold_out, prototype_detector, provenance
+from blemish.learning.assembly import Making, Terms, hold_out, prototype_detector, provenance
 from blemish.learning.fit import fit, scales_for
 from blemish.learning.reference import Reference
 from blemish.learning.training import train
@@ -51,7 +51,9 @@ def detector(category_dir: Path) -> Detector:
     summary = train(learner, n_steps=learner.n_steps)
     training = {**asdict(settings), "scales": scales, **asdict(summary)}
     making = Making("tayeh2020", training, provenance([good]))
-    return prototype_detector(learner.network, good, kind=Reference.CATEGORY, side=SIDE, alpha=0.2, making=making)
+    return prototype_detector(
+        learner.network, good, Terms(alpha=0.2), kind=Reference.CATEGORY, side=SIDE, making=making
+    )
 
 
 @pytest.fixture(scope="session")

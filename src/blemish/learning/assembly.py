@@ -71,6 +71,20 @@ class GoodImages:
 
 
 @dataclass(frozen=True)
+class Terms:
+    """What is asked of a detector, beside the images that it is made from."""
+
+    alpha: float  # accepted false-alarm rate
+    unsure: float | None = None  # that of the lower limit, as for `Detector.calibrate`
+    ignored: NDArray[np.bool_] | None = None  # where nothing counts, as for `Detector.with_zones`
+    seed: int = 0  # of every draw
+
+    def counted(self, preparation: Preparation) -> FloatArray | None:
+        """Say which cells of prepared images count, ``(h, w)``, 1 or 0; None: all."""
+        return None if self.ignored is None else preparation.counted(self.ignored, *self.ignored.shape)
+
+
+@dataclass(frozen=True)
 class Making:
     """How a detector came about; goes into its model file as it is."""
 
@@ -146,14 +160,11 @@ def nearest_detector(
     network: BoundedNetwork,
     prepared: PreparedImages,
     images: GoodImages,
+    terms: Terms,
     *,
     kind: Reference,
     preparation: Preparation,
     notes: Sequence[str],
-    alpha: float,
-    unsure: float | None = None,
-    ignored: NDArray[np.bool_] | None = None,
-    seed: int,
     making: Making,
     progress: Progress = silent,
 ) -> Detector:
@@ -163,19 +174,17 @@ def nearest_detector(
         network: trained.
         prepared: ``images.learned``, prepared; at most `MOST_REFERENCES` and `MOST_CELLS` make the reference set.
         images: which set the threshold.
+        terms: what is asked.
         kind: where embeddings are compared.
         preparation: how images were prepared.
         notes: what was chosen for the images, and why.
-        alpha, unsure: accepted rates, as for `Detector.calibrate`.
-        ignored: where nothing counts, as for `Detector.with_zones`.
-        seed: of the draws.
         making: how the network came about.
         progress: told after every image.
 
     Raises:
         TrainingError: the graph does not score like PyTorch (`learning.graph.check_graph`).
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(terms.seed)
     cells = max(math.prod(prepared.shape(index)) for index in range(len(prepared))) // BoundedNetwork.STRIDE**2
     most = len(prepared) if images.in_turn else min(MOST_REFERENCES, max(MOST_CELLS // cells, 1))
     chosen = torch.randperm(len(prepared), generator=generator)[:most].sort().values.tolist()
@@ -183,7 +192,7 @@ def nearest_detector(
     for done, index in enumerate(chosen, start=1):
         embeddings += embed(network, [prepared.whole(index)])
         progress("making the reference set", done, len(chosen))
-    counted = None if ignored is None else preparation.counted(ignored, *ignored.shape)
+    counted = terms.counted(preparation)
     suspects = find_suspects(embeddings, kind, generator, counted)
     usual = [index for index in range(len(chosen)) if index not in suspects]
     good = [embeddings[index] for index in usual]
@@ -200,7 +209,16 @@ def nearest_detector(
     preparation = replace(preparation, patch_size=network.view)
     found = scores_in_turn(model, images, embeddings, counted, progress) if images.in_turn else {}
     return build_detector(
-        model, images, preparation, kind, said, alpha, unsure, making, progress, ignored, patches, found
+        model,
+        images,
+        terms,
+        kind=kind,
+        preparation=preparation,
+        notes=said,
+        making=making,
+        patches=patches,
+        in_turn=found,
+        progress=progress,
     )
 
 
@@ -281,11 +299,10 @@ def _unusual(scores: NDArray[np.float64]) -> list[int]:
 def prototype_detector(
     network: TripletNetwork,
     images: GoodImages,
+    terms: Terms,
     *,
     kind: Reference,
     side: int,
-    alpha: float,
-    unsure: float | None = None,
     making: Making,
     progress: Progress = silent,
 ) -> Detector:
@@ -294,9 +311,9 @@ def prototype_detector(
     Args:
         network: trained.
         images: whose prototype is made, and which set the threshold.
+        terms: what is asked; nothing is drawn.
         kind: one prototype per location, or one for all.
         side: pixels a side to which images are scaled.
-        alpha, unsure: accepted rates, as for `Detector.calibrate`.
         making: how the network came about.
         progress: told after every image.
 
@@ -306,22 +323,23 @@ def prototype_detector(
     prototype = mean_embedding(network, images.learned, side, kind, progress)
     preparation = Preparation.of_squares(side, PATCH_SIZE, STRIDE)
     model = DistanceModel(network, ToPrototype(prototype)).eval()
-    return build_detector(model, images, preparation, kind, [], alpha, unsure, making, progress)
+    return build_detector(
+        model, images, terms, kind=kind, preparation=preparation, notes=[], making=making, progress=progress
+    )
 
 
 def build_detector(
     model: DistanceModel,
     images: GoodImages,
-    preparation: Preparation,
+    terms: Terms,
+    *,
     kind: Reference,
+    preparation: Preparation,
     notes: Sequence[str],
-    alpha: float,
-    unsure: float | None,
     making: Making,
-    progress: Progress = silent,
-    ignored: NDArray[np.bool_] | None = None,
     patches: Patches | None = None,
     in_turn: Mapping[Path, tuple[float, float]] = MappingProxyType({}),
+    progress: Progress = silent,
 ) -> Detector:
     """Write the graph of a model, prove it, and set the threshold, by held-out images or those left out in turn."""
     graph = build_graph(model)
@@ -338,14 +356,16 @@ def build_detector(
         training=making.training,
         provenance={"images": making.hashes, "made": _made()},
         history=[],
-        ignored=None if ignored is None else to_text(ignored),
+        ignored=None if terms.ignored is None else to_text(terms.ignored),
     )
     packed = None if patches is None else patches.to_bytes()
     uncalibrated = Detector(Model(description, graph, weights_to_arrays(model.network), packed))
     if in_turn:
-        about = _set_in_turn(uncalibrated, in_turn, alpha, unsure, progress)
+        about = _set_in_turn(uncalibrated, in_turn, terms, progress)
     else:
-        about = uncalibrated.calibrate(images.held_out, alpha=alpha, unsure=unsure, progress=progress).description
+        about = uncalibrated.calibrate(
+            images.held_out, alpha=terms.alpha, unsure=terms.unsure, progress=progress
+        ).description
     said = [*about.notes, *_odd_images(images.in_turn or images.held_out, about.good_scores)]
     return Detector(replace(uncalibrated.model, description=replace(about, notes=said, history=[])))
 
@@ -353,8 +373,7 @@ def build_detector(
 def _set_in_turn(
     detector: Detector,
     in_turn: Mapping[Path, tuple[float, float]],
-    alpha: float,
-    unsure: float | None,
+    terms: Terms,
     progress: Progress,
 ) -> Description:
     """Set the threshold by images that were left out in turn."""
@@ -368,7 +387,7 @@ def _set_in_turn(
         f"So few good images are not divided: {len(scores)} make the reference set and set the threshold too, for "
         "which each was compared with the others only."
     )
-    about = limited(detector.description, scores, statistics, alpha, unsure)
+    about = limited(detector.description, scores, statistics, terms.alpha, terms.unsure)
     return replace(about, own_scores=own, notes=[*about.notes, note])
 
 

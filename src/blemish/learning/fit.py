@@ -20,6 +20,7 @@ from blemish.images import read_all
 from blemish.learning.assembly import (
     GoodImages,
     Making,
+    Terms,
     divide_unseen,
     hold_out,
     nearest_detector,
@@ -119,6 +120,7 @@ def fit(
         raise SettingError(f"Found {' and '.join(given)} with method {method!r}, which does not use it. Leave it out.")
     kind = reference_kind(reference)
     require_alpha(alpha, unsure)
+    terms = Terms(alpha, unsure, ignored, seed)
     if method == NEAREST:
         duration = _training_time(minutes, steps)
         NearestSettings(aligned=False, seed=seed)  # refuses a wrong seed before the images are read
@@ -127,52 +129,55 @@ def fit(
         marked = marked_images(sources, (*images.learned, *images.held_out)) if sources else None
         return _fit_nearest(
             images,
-            hashes,
-            marked,
-            kind,
-            from_scratch,
-            duration,
-            alpha,
-            unsure,
-            ignored,
-            seed,
-            checkpoint_path,
-            progress,
+            terms,
+            hashes=hashes,
+            marked=marked,
+            kind=kind,
+            from_scratch=from_scratch,
+            duration=duration,
+            checkpoint_path=checkpoint_path,
+            progress=progress,
         )
     sized = 1024 if side is None else side
     scales_for(sized)
     paper = PatchSettings(epochs=40 if epochs is None else epochs, defect=PAPER_METHODS[method], seed=seed)
     images, hashes = _divide(good, category, seed, half, fewest=2)
     return _fit_paper(
-        images, hashes, kind or Reference.LOCATION, method, sized, paper, alpha, unsure, checkpoint_path, progress
+        images,
+        terms,
+        hashes=hashes,
+        kind=kind or Reference.LOCATION,
+        method=method,
+        side=sized,
+        settings=paper,
+        checkpoint_path=checkpoint_path,
+        progress=progress,
     )
 
 
 def _fit_nearest(
     images: GoodImages,
+    terms: Terms,
+    *,
     hashes: dict[str, dict[str, str]],
     marked: MarkedImages | None,
     kind: Reference | None,
     from_scratch: bool,
     duration: dict[str, Any],
-    alpha: float,
-    unsure: float | None,
-    ignored: NDArray[np.bool_] | None,
-    seed: int,
     checkpoint_path: Path | None,
     progress: Progress,
 ) -> Detector:
     seen = survey(images.learned, progress)
     kind = kind or seen.reference
     preparation = seen.preparation(kind)
-    if ignored is not None and kind is not Reference.LOCATION:
+    if terms.ignored is not None and kind is not Reference.LOCATION:
         raise SettingError(
             f"{seen.reasons(kind)} Training can ignore zones only where parts lie alike. Expected no zones, or the "
             "reference 'location': fit without them, and set them afterwards with `blemish zones`."
         )
-    counted = None if ignored is None else preparation.counted(ignored, *ignored.shape)
+    counted = terms.counted(preparation)
     prepared = PreparedImages(images.learned, preparation, progress)
-    settings = NearestSettings.of(kind, seen.explained, seed)
+    settings = NearestSettings.of(kind, seen.explained, terms.seed)
     # The universal network has the wide sight; a near one begins from scratch and ends higher where parts are placed.
     start = None if from_scratch or settings.near else universal_network()
     known = None
@@ -197,13 +202,10 @@ def _fit_nearest(
         learner.network,
         prepared,
         images,
+        terms,
         kind=kind,
         preparation=preparation,
         notes=notes,
-        alpha=alpha,
-        unsure=unsure,
-        ignored=ignored,
-        seed=seed,
         making=Making(NEAREST, training, hashes),
         progress=progress,
     )
@@ -211,13 +213,13 @@ def _fit_nearest(
 
 def _fit_paper(
     images: GoodImages,
+    terms: Terms,
+    *,
     hashes: dict[str, dict[str, str]],
     kind: Reference,
     method: str,
     side: int,
     settings: PatchSettings,
-    alpha: float,
-    unsure: float | None,
     checkpoint_path: Path | None,
     progress: Progress,
 ) -> Detector:
@@ -230,16 +232,7 @@ def _fit_paper(
     )
     training = {**asdict(settings), "scales": pyramid.scales, **asdict(summary)}
     making = Making(method, training, hashes)
-    return prototype_detector(
-        learner.network,
-        images,
-        kind=kind,
-        side=side,
-        alpha=alpha,
-        unsure=unsure,
-        making=making,
-        progress=progress,
-    )
+    return prototype_detector(learner.network, images, terms, kind=kind, side=side, making=making, progress=progress)
 
 
 def enroll(
@@ -273,6 +266,7 @@ def enroll(
     """
     kind = reference_kind(reference)
     require_alpha(alpha, unsure)
+    terms = Terms(alpha, unsure, ignored, seed)
     learned = frozenset() if network is None else network.description.learned
     paths, name = _paths(good), category or _category_name(good)
     if network is None or network.description.method == NEAREST:
@@ -297,25 +291,14 @@ def enroll(
             return prototype_detector(
                 triplet_network(weights),
                 images,
+                terms,
                 kind=kind or Reference(about.reference),
                 side=side,
-                alpha=alpha,
-                unsure=unsure,
                 making=making,
                 progress=progress,
             )
         bounded = bounded_network(weights)
-    return enroll_network(
-        bounded,
-        images,
-        kind,
-        alpha=alpha,
-        unsure=unsure,
-        ignored=ignored,
-        seed=seed,
-        making=making,
-        progress=progress,
-    )
+    return enroll_network(bounded, images, terms, kind=kind, making=making, progress=progress)
 
 
 def _joined(seen: dict[str, dict[str, str]], images: GoodImages) -> dict[str, dict[str, str]]:
@@ -328,12 +311,9 @@ def _joined(seen: dict[str, dict[str, str]], images: GoodImages) -> dict[str, di
 def enroll_network(
     network: BoundedNetwork,
     images: GoodImages,
-    kind: Reference | None,
+    terms: Terms,
     *,
-    alpha: float,
-    unsure: float | None = None,
-    ignored: NDArray[np.bool_] | None = None,
-    seed: int,
+    kind: Reference | None,
     making: Making,
     progress: Progress = silent,
 ) -> Detector:
@@ -342,10 +322,10 @@ def enroll_network(
     Args:
         network: trained on whatever it was.
         images: good images of the category.
+        terms: what is asked.
         kind: where embeddings are compared; None: chosen by a look at the images.
-        alpha, unsure, seed, progress: as for `fit`.
-        ignored: as for `enroll`.
         making: how the network came about.
+        progress: told after every image.
 
     Raises:
         DatasetError, ImageError: as for `fit`.
@@ -357,13 +337,10 @@ def enroll_network(
         network,
         PreparedImages(images.learned, preparation, progress),
         images,
+        terms,
         kind=kind,
         preparation=preparation,
         notes=[seen.reasons(kind)],
-        alpha=alpha,
-        unsure=unsure,
-        ignored=ignored,
-        seed=seed,
         making=making,
         progress=progress,
     )

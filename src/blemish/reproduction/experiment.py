@@ -24,7 +24,7 @@ from blemish.errors import DatasetError, OutputError, SettingError
 from blemish.evaluation.paper import paper_defect_type
 from blemish.evaluation.protocols import ALL, ScoredSample, scored_sample
 from blemish.images import read_all, read_image, read_mask, resize, write_bytes, write_text
-from blemish.learning.assembly import GoodImages, Making, hold_out, prototype_detector, provenance, run_id
+from blemish.learning.assembly import GoodImages, Making, Terms, hold_out, prototype_detector, provenance, run_id
 from blemish.learning.defects import DEFECTS
 from blemish.learning.fit import PAPER_METHODS, reference_kind, scales_for
 from blemish.learning.network import TripletNetwork
@@ -244,9 +244,9 @@ def _score_category(
     detector = prototype_detector(
         network,
         GoodImages(name, learned, split.good.held_out),
+        Terms(settings.alpha),
         kind=Reference(settings.reference),
         side=settings.side,
-        alpha=settings.alpha,
         making=Making(run.method, {**asdict(run.training), **asdict(summary)}, hashes),
         progress=lambda stage, done, total, note="": run.tell(f"{name}, {stage}", done, total, note),
     )
