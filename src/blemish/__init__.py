@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from blemish.learning.quantise import quantise
     from blemish.results import Evidence, Inspection, Region, Threshold, Verdict
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 __all__ = [
     "BlemishError",
