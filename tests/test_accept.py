@@ -95,6 +95,20 @@ def test_what_was_undone_can_be_accepted_again(accepted: Detector, stopped: list
     assert again.model.graph == accepted.model.graph
 
 
+def test_what_was_accepted_and_undone_is_not_shown(
+    strict: Detector, accepted: Detector, stopped: list[Path], category_dir: Path
+) -> None:
+    other = images_of(category_dir, "stain")[:1]
+    anew, at_once = accept(accepted.undo(), other), accept(strict, other)
+    assert anew.model.graph == at_once.model.graph
+    shown, expected = anew._patches, at_once._patches
+    assert shown is not None
+    assert expected is not None
+    assert len(shown.places) == len(expected.places)
+    # The pictures went through JPEG once more or less.
+    assert np.abs(shown.show(-1) - expected.show(-1)).mean() < 0.05
+
+
 def test_the_accepted_places_can_be_shown(accepted: Detector, stopped: list[Path]) -> None:
     strictest = accepted.with_threshold(-1.0)
     found = strictest.inspect(stopped[0]).evidence

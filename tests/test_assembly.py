@@ -127,6 +127,11 @@ class TestHoldOut:
         divided = hold_out([*paths, tmp_path / "copy.png"], "part", seed=0)
         assert sorted(divided.learned + divided.held_out) == paths
 
+    def test_nothing_that_a_borrowed_network_has_learned_from_is_held_out_beside_others(self, tmp_path: Path) -> None:
+        paths = numbered(tmp_path, 20)
+        known = frozenset(content_hash(path) for path in paths[:18])
+        assert set(hold_out(paths, "part", 0, known).held_out) == set(paths[18:])
+
     def test_what_a_borrowed_network_has_learned_from_is_held_out_last(self, tmp_path: Path) -> None:
         paths = numbered(tmp_path, 10)
         known = frozenset(content_hash(path) for path in paths[:8])

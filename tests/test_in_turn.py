@@ -73,7 +73,7 @@ def limit_of(given: list[torch.Tensor], kind: Reference, alpha: float, left_out:
     model = DistanceModel(NETWORK, reference, 3, 4)
     paths = tuple(Path(str(index)) for index in range(len(given)))
     if left_out:
-        found = scores_in_turn(model, GoodImages("part", paths, (), paths), given, None)
+        found = scores_in_turn(model, GoodImages("part", paths, (), paths), given)
         scores = [score for score, _ in found.values()]
     else:
         scores = [score_of(model, each) for each in given]
@@ -208,11 +208,16 @@ class TestEnroll:
         with pytest.raises(DatasetError, match="can be made anew with the zones"):
             enrolled.with_zones(np.eye(8, dtype=bool), good, alpha=0.1)
 
-    def test_what_is_accepted_makes_the_stored_scores_old(self, enrolled: Detector, tmp_path: Path) -> None:
+    def test_what_is_accepted_makes_the_stored_scores_old(
+        self, enrolled: Detector, good: list[Path], tmp_path: Path
+    ) -> None:
         write_image(tmp_path / "other.png", np.random.default_rng(1).random((64, 64), dtype=np.float32))
         taught = accept(enrolled, [tmp_path / "other.png"])
         assert taught.description.own_scores == {}
-        assert taught.undo().description.own_scores == enrolled.description.own_scores
+        assert all(each.stored is None for each in verify(taught.model, good))
+        back = taught.undo()
+        assert back.description.own_scores == enrolled.description.own_scores
+        assert all(each.stored is not None and each.agrees for each in verify(back.model, good))
 
     def test_loads_as_it_was_saved(self, enrolled: Detector, tmp_path: Path) -> None:
         enrolled.save(tmp_path / "m.blemish")
@@ -228,6 +233,33 @@ class TestEnroll:
         assert enrolled.inspect(spoiled).verdict is Verdict.DEFECTIVE
         assert (zoned.inspect(spoiled).anomaly_map[:, 28:] == 0).all()
         assert all(decide(score, zoned.threshold) is Verdict.GOOD for score in zoned.description.good_scores.values())
+
+    @pytest.mark.parametrize("reference", Reference)
+    def test_an_odd_image_takes_its_turn_as_all_do(self, reference: Reference, tmp_path: Path) -> None:
+        rng = np.random.default_rng(0)
+        surface = SURFACES["cast_part"](rng)
+        paths = [tmp_path / f"{index:02}.png" for index in range(20)]
+        for index, path in enumerate(paths):
+            image = draw_surface(surface, rng, 64, 64)
+            write_image(path, rng.random((64, 64), dtype=np.float32) if index == 3 else image)
+        about = enroll(paths, reference=reference, alpha=0.1).description
+        assert len(about.good_scores) == 20
+        assert all(about.good_scores[content] > own + 0.01 for content, own in about.own_scores.items())
+        assert max(about.good_scores, key=lambda content: about.good_scores[content]) == content_hash(paths[3])
+        assert any("03.png" in note for note in about.notes)
+
+    @pytest.mark.parametrize("n", [9, 30])  # each left out in turn, and some held out
+    def test_zones_are_scaled_to_images_of_any_size(self, n: int, tmp_path: Path) -> None:
+        rng = np.random.default_rng(0)
+        surface = SURFACES["cast_part"](rng)
+        paths = [tmp_path / f"{index:02}.png" for index in range(n)]
+        for index, path in enumerate(paths):
+            write_image(path, draw_surface(surface, rng, 64, 64 + 16 * (index % 3)))
+        ignored = np.zeros((10, 10), dtype=bool)
+        ignored[:, 5:] = True
+        zoned = enroll(paths, alpha=0.2, ignored=ignored)
+        assert zoned.description.preparation.height is None
+        assert all(zoned.inspect(path).anomaly_map[:, -20:].max() == 0 for path in paths[:3])
 
     def test_the_papers_networks_take_no_zones(self, detector: Detector, good: list[Path]) -> None:
         with pytest.raises(SettingError, match="set them afterwards"):

@@ -14,10 +14,12 @@ from blemish import Detector, accept, quantise
 from blemish.cli import app
 from blemish.datasets import content_hash, read_good
 from blemish.detection.engines import FLOAT32, INT8
+from blemish.detection.runtime import Distances
 from blemish.detection.verification import verify
 from blemish.errors import DatasetError, SettingError, TrainingError
 from blemish.learning.quantise import Comparison, quantised_graph
 from blemish.results import FloatArray
+from blemish.strips import GreyImage
 
 module = sys.modules["blemish.learning.quantise"]
 Made = tuple[Detector, Comparison]
@@ -149,6 +151,37 @@ def test_what_changes_too_many_verdicts_or_does_not_pay_is_refused(
         quantise(nearest_detector, read_good(category_dir))
 
 
+class OneScore(Detector):
+    """A detector that gives every image the same score."""
+
+    def measure(self, prepared: GreyImage, height: int, width: int) -> Distances:
+        return replace(super().measure(prepared, height, width), score=1.0)
+
+    def with_threads(self, threads: int) -> Detector:
+        return self
+
+
+def test_verdicts_of_three_kinds_are_compared(nearest_detector: Detector, category_dir: Path) -> None:
+    good = sorted((category_dir / "test" / "good").iterdir())
+    assert len(good) == 8
+    blind, itself = OneScore(nearest_detector.model), nearest_detector
+    found = module.compare(nearest_detector, {0: blind, 2: itself}, good, alpha=0.2, unsure=0.5)
+    assert [each.spared for each in found] == [0, 2]
+    assert (found[0].n_good, found[0].n_defective) == (8, 40)
+    assert found[0].changed_good == 3  # above the lower limit, which 5 of 8 are not
+    assert found[0].changed_defective > 0
+    assert (found[1].changed, found[1].largest_difference) == (0, 0)
+
+
+def test_defects_where_nothing_counts_prove_nothing(nearest_detector: Detector, category_dir: Path) -> None:
+    ignored = np.ones((160, 150), dtype=bool)
+    ignored[:20, :20] = False
+    zoned = nearest_detector.with_zones(ignored, read_good(category_dir), alpha=0.3)
+    (found,) = module.compare(zoned, {0: zoned}, images_of(category_dir)[:8], alpha=0.3)
+    assert 0 <= found.n_defective < 30
+    assert found.n_good == 8
+
+
 def test_verdicts_are_counted_over_good_and_defective_images() -> None:
     one = Comparison(0, 1.5, n_good=40, n_defective=160, changed_good=1, changed_defective=1, largest_difference=0.1)
     assert one.changed == 0.01
@@ -164,6 +197,11 @@ def test_images_of_both_kinds_are_needed(nearest_detector: Detector, category_di
     for some in (learned, [path for path in good if path not in learned]):
         with pytest.raises(DatasetError, match="which show the ranges"):
             quantise(nearest_detector, some)
+
+
+def test_the_rate_stays_below_that_of_the_lower_limit(nearest_detector: Detector, category_dir: Path) -> None:
+    with pytest.raises(SettingError, match="threshold --alpha"):
+        quantise(nearest_detector.with_alpha(0.2, unsure=0.4), read_good(category_dir), alpha=0.4)
 
 
 def test_a_limit_by_hand_needs_a_rate(

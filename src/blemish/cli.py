@@ -374,7 +374,7 @@ def threshold(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the threshold, what it promises, and its history; or move it. The graph is not touched.
+    """Show the threshold, what it promises, and its history; or move it. Only --undo may bring back another graph.
 
     Give --set, --alpha or --undo to change it. Every change is kept, with who made it, when and why.
     """

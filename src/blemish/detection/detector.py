@@ -62,8 +62,9 @@ class Detector:
         if model.description.precision == INT8 and runtime != DEFAULT:
             raise SettingError(
                 f"Found runtime '{runtime}' for a network of 8-bit integers, which libraries round in their own ways; "
-                f"expected '{DEFAULT}', by which it was checked that verdicts hold. `blemish threshold --undo` brings "
-                "back the network that it was made from, which decides the same everywhere."
+                f"expected '{DEFAULT}', by which it was checked that verdicts hold. `blemish threshold --undo`, "
+                "once for each change since `quantise` and for that, brings back the network in float32, which decides "
+                "the same everywhere."
             )
         self.model = model
         self.mm_per_pixel = mm_per_pixel

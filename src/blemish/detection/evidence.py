@@ -39,6 +39,11 @@ class Patches:
         picture, row, column = (int(value) for value in self.places[index])
         return np.asarray(cut(self.pictures[picture], row, column) / np.float32(255))
 
+    def first(self, n: int) -> Patches:
+        """Return the first ``n`` places alone, and the pictures that they are on."""
+        places = self.places[:n]
+        return Patches(self.pictures[: int(places[:, 0].max()) + 1], places)
+
     def joined(self, other: Patches) -> Patches:
         """Return these and others, whose places follow after these; pictures of the same size."""
         moved = other.places + np.array([len(self.pictures), 0, 0], dtype=np.uint16)

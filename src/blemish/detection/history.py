@@ -65,9 +65,10 @@ def undone(about: Description, *, who: str, why: str) -> Description:
         SettingError: there is none, or an older Blemish made it and did not keep what was before.
         ModelFileError: what the file says was before makes no sense.
     """
-    change = _last_standing(about.history)
-    if change is None:
+    standing = _standing(about.history)
+    if not standing:
         raise SettingError("Found no change to undo: the threshold is the one that the model file was made with.")
+    change = standing[-1]
     if "before" not in change:
         raise SettingError(
             f"The last change, of {change['when']}, was made by an older Blemish, which did not keep what was "
@@ -80,15 +81,29 @@ def undone(about: Description, *, who: str, why: str) -> Description:
     return changed(about, restored, _UNDO, who=who, why=why)
 
 
-def _last_standing(history: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the last change that no later undo has taken back."""
+def scores_are_current(about: Description) -> bool:
+    """Say whether the scores of good images are by the graph at hand.
+
+    `learning.accept` changes the graph and leaves them as they are, for it leaves the limit, which they set.
+    """
+    current = True
+    for entry in _standing(about.history):
+        if entry["what"] == "accept":
+            current = False
+        elif "good_scores" in entry.get("before", ()):
+            current = True
+    return current
+
+
+def _standing(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the changes that no later undo has taken back, oldest first."""
     standing: list[dict[str, Any]] = []
     for entry in history:
         if entry["what"] == _UNDO:
             del standing[-1:]
         else:
             standing.append(entry)
-    return standing[-1] if standing else None
+    return standing
 
 
 def _user() -> str:

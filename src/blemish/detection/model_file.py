@@ -57,7 +57,7 @@ class Description:
     preparation: Preparation  # from image to the pixels that the graph takes
     threshold: Threshold
     good_scores: dict[str, float]  # content hash -> score of every held-out good image that set the threshold
-    graph_difference: float  # largest difference between graph and PyTorch when the file was made
+    graph_difference: float  # largest between graph and PyTorch when it was made; of `INT8`: made to a score
     notes: list[str]  # what was chosen for these images, and why, in sentences for the user
     training: dict[str, Any]  # settings and summary of the training run
     provenance: dict[str, Any]  # {"images": {category: {sha256: role}}, "made": {"when": time, program: version}}

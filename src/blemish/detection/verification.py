@@ -14,6 +14,7 @@ from typing import Any
 from blemish.datasets import content_hash
 from blemish.detection.detector import Detector
 from blemish.detection.engines import installed_engines
+from blemish.detection.history import scores_are_current
 from blemish.detection.model_file import Model
 from blemish.detection.runtime import TOLERANCE
 from blemish.progress import Progress, silent
@@ -27,7 +28,7 @@ class Comparison:
     path: Path
     scores: dict[str, float]  # by engine
     verdicts: dict[str, Verdict]  # by engine
-    stored: float | None  # score in the model file; None: it has none of this image
+    stored: float | None  # score in the model file; None: it has none of this image by this graph
 
     @property
     def difference(self) -> float:
@@ -65,7 +66,7 @@ def verify(model: Model, images: Sequence[Path], *, progress: Progress = silent)
         ImageError: an image cannot be read.
     """
     about = model.description
-    stored = {**about.good_scores, **about.own_scores}
+    stored = {**about.good_scores, **about.own_scores} if scores_are_current(about) else {}
     detectors = {name: Detector(model, runtime=name) for name in installed_engines(about.precision)}
     compared: list[Comparison] = []
     for path in images:

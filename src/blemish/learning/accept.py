@@ -71,8 +71,8 @@ def accept(
         )
     if about.precision == INT8:
         raise SettingError(
-            "The model's network computes in 8-bit integers. Expected one in float32: undo `quantise` with `blemish "
-            "threshold --undo`, accept the images, and quantise it again."
+            "The model's network computes in 8-bit integers. Expected one in float32: undo what was done since "
+            "`quantise`, and that (`blemish threshold --undo`, once for each), accept the images, and quantise anew."
         )
     different = by_content([Path(path) for path in images])
     if not different:
@@ -91,8 +91,10 @@ def accept(
     new = replace(old, graph=digest(graph), graph_difference=difference, provenance=learned, own_scores={})
     model_file = with_graph(detector.model, changed(old, new, "accept", who=who, why=why), graph)
     if model_file.patches is not None:
-        patches = patches_of(added, embeddings, lambda index: prepared[index])
-        model_file = replace(model_file, patches=Patches.from_bytes(model_file.patches).joined(patches).to_bytes())
+        # An accept that was undone has left its places behind; the graph counts on from the reference set as it is.
+        kept = Patches.from_bytes(model_file.patches).first(len(reference.vectors))
+        patches = kept.joined(patches_of(added, embeddings, lambda index: prepared[index]))
+        model_file = replace(model_file, patches=patches.to_bytes())
     accepted = Detector(model_file, mm_per_pixel=detector.mm_per_pixel, runtime=detector.runtime)
     _refuse_if_missed(detector, accepted, defective, progress)
     return accepted

@@ -79,9 +79,9 @@ class Terms:
     ignored: NDArray[np.bool_] | None = None  # where nothing counts, as for `Detector.with_zones`
     seed: int = 0  # of every draw
 
-    def counted(self, preparation: Preparation) -> FloatArray | None:
-        """Say which cells of prepared images count, ``(h, w)``, 1 or 0; None: all."""
-        return None if self.ignored is None else preparation.counted(self.ignored, *self.ignored.shape)
+    def counted(self, preparation: Preparation, height: int, width: int) -> FloatArray | None:
+        """Say which cells of an image of so many pixels count once it is prepared, ``(h, w)``, 1 or 0; None: all."""
+        return None if self.ignored is None else preparation.counted(self.ignored, height, width)
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,14 @@ class Making:
 def hold_out(paths: Sequence[Path], category: str, seed: int, learned: frozenset[str] = frozenset()) -> GoodImages:
     """Divide good images at random: a fifth, at least one, is kept out of training to set the threshold.
 
-    Copies of an image count once, or a held-out image could be one that was learned from.
+    Copies of an image count once, or a held-out image could be one that was learned from. Of images that a borrowed
+    network has learned from none is held out, as long as there are others.
 
     Args:
         paths: good images.
         category: theirs.
         seed: of the draw.
-        learned: content hashes of images that a borrowed network has learned from; others are held out first.
+        learned: content hashes of images that a borrowed network has learned from.
 
     Raises:
         DatasetError: fewer than two different images.
@@ -117,7 +118,8 @@ def hold_out(paths: Sequence[Path], category: str, seed: int, learned: frozenset
         )
     drawn = np.random.default_rng(seed).permutation(len(paths)).tolist()
     order = sorted(drawn, key=lambda index: is_learned[index])  # stable: those learned from come last
-    n_held_out = max(1, round(_HELD_OUT_SHARE * len(paths)))
+    n_fresh = len(paths) - sum(is_learned)
+    n_held_out = min(max(1, round(_HELD_OUT_SHARE * len(paths))), n_fresh or len(paths))
     first, rest = sorted(order[:n_held_out]), sorted(order[n_held_out:])
     return GoodImages(category, learned=tuple(paths[i] for i in rest), held_out=tuple(paths[i] for i in first))
 
@@ -127,10 +129,11 @@ def divide_unseen(
 ) -> GoodImages:
     """Divide good images that the network was not trained on, so that alpha can be promised if at all.
 
-    A fifth is held out, as for training. Where that is too few for alpha, as many are held out as it takes, if
-    `_LEAST_REFERENCE` are left for the reference set. Else up to `SHARES` images, drawn at random, do both, each left
-    out of the reference set in turn: that promises as much as if all of them were held out (docs/method.md, section
-    3.2). Of more than these there are at most so many that the others would have been held out, and they are not used.
+    A fifth is held out, as for training. Where that is too few for alpha, as many are held out as it takes, or as many
+    as leave `_LEAST_REFERENCE` for the reference set, if those are `SHARES` at least. Else up to `SHARES` images, drawn
+    at random, do both, each left out of the reference set in turn: that promises as much as if all of them were held
+    out (docs/method.md, section 3.2). Of more than these there are at most so many that the others would have been held
+    out, and they are not used.
 
     Args:
         paths, category, seed, learned: as for `hold_out`. Images that were learned from only make the reference set.
@@ -192,8 +195,9 @@ def nearest_detector(
     for done, index in enumerate(chosen, start=1):
         embeddings += embed(network, [prepared.whole(index)])
         progress("making the reference set", done, len(chosen))
-    counted = terms.counted(preparation)
-    suspects = find_suspects(embeddings, kind, generator, counted)
+    counted = [terms.counted(preparation, *prepared.size(index)) for index in chosen]
+    # Of the few that set the limit too, none is left out: it would promise more than is known of parts like them.
+    suspects = [] if images.in_turn else find_suspects(embeddings, kind, generator, counted)
     usual = [index for index in range(len(chosen)) if index not in suspects]
     good = [embeddings[index] for index in usual]
     reference = (reference_of_shares if images.in_turn else nearest_reference)(good, kind, generator)
@@ -226,7 +230,7 @@ def scores_in_turn(
     model: DistanceModel,
     images: GoodImages,
     embeddings: Sequence[Tensor],
-    counted: FloatArray | None,
+    counted: Sequence[FloatArray | None] = (),
     progress: Progress = silent,
 ) -> dict[Path, tuple[float, float]]:
     """Score images as if they were new: each against the reference set without its own embeddings.
@@ -234,28 +238,37 @@ def scores_in_turn(
     Args:
         model: with a reference set from `reference_of_shares`.
         images: those of ``in_turn`` are scored.
-        embeddings: ``(D, h, w)`` of ``images.learned``, in this order, of which those of ``in_turn`` are the first.
-        counted: ``(h, w)``, 0 for cells that do not count, else 1; None: all count.
+        embeddings: ``(D, h, w)`` of ``images.learned``, in this order, of which those of ``in_turn`` are the first; all
+            of them are in the reference set.
+        counted: of each ``(h, w)``, 0 for cells that do not count, else 1, or None where all count; empty: all of all.
         progress: told after every image.
 
     Returns:
         Score and mean distance of each.
     """
-    cells = torch.ones(1, 1) if counted is None else torch.from_numpy(counted)
     reference = model.reference
     assert isinstance(reference, (ToNearest, ToNearestHere)), "as from `reference_of_shares`"
     found: dict[Path, tuple[float, float]] = {}
     for index, path in enumerate(images.in_turn):  # the first of those learned from
         others = DistanceModel(model.network, reference.without(index), model.smoothing, model.n_worst)
         with torch.inference_mode():
-            _, score, _, mean = others.of_embeddings(embeddings[index][None], cells)
+            _, score, _, mean = others.of_embeddings(embeddings[index][None], _weights(counted, index))
         found[path] = (score.item(), mean.item())
         progress("leaving out images in turn", len(found), len(images.in_turn))
     return found
 
 
+def _weights(counted: Sequence[FloatArray | None], index: int) -> Tensor:
+    """Return which cells of an image count, ``(h, w)``, or ``(1, 1)`` where all do."""
+    cells = counted[index] if counted else None
+    return torch.ones(1, 1) if cells is None else torch.from_numpy(cells)
+
+
 def find_suspects(
-    embeddings: Sequence[Tensor], kind: Reference, generator: torch.Generator, counted: FloatArray | None = None
+    embeddings: Sequence[Tensor],
+    kind: Reference,
+    generator: torch.Generator,
+    counted: Sequence[FloatArray | None] = (),
 ) -> list[int]:
     """Find images that look unlike the other good ones: a training set is seldom as good as its name.
 
@@ -266,7 +279,7 @@ def find_suspects(
         embeddings: ``(D, h, w)`` of every image.
         kind: where they are compared.
         generator: of the halves and the candidates.
-        counted: ``(h, w)``, 0 for cells that do not count, else 1; None: all count.
+        counted: as for `scores_in_turn`.
 
     Returns:
         Indices of the suspects, the most unusual first; at most one in twenty.
@@ -280,9 +293,7 @@ def find_suspects(
     for judged, others in ((order[: n // 2], order[n // 2 :]), (order[n // 2 :], order[: n // 2])):
         reference = nearest_reference([embeddings[index] for index in others], kind, generator)
         for index in judged:
-            distances = smooth(reference(embeddings[index][None]), SMOOTHING)  # (1, h, w)
-            if counted is not None:
-                distances = distances * torch.from_numpy(counted)
+            distances = smooth(reference(embeddings[index][None]), SMOOTHING) * _weights(counted, index)  # (1, h, w)
             scores[index] = mean_of_worst(distances, N_WORST).item()
     return _unusual(scores)[:most]
 

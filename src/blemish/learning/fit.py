@@ -175,8 +175,8 @@ def _fit_nearest(
             f"{seen.reasons(kind)} Training can ignore zones only where parts lie alike. Expected no zones, or the "
             "reference 'location': fit without them, and set them afterwards with `blemish zones`."
         )
-    counted = terms.counted(preparation)
     prepared = PreparedImages(images.learned, preparation, progress)
+    counted = terms.counted(preparation, *prepared.size(0))  # all have one size where zones are allowed
     settings = NearestSettings.of(kind, seen.explained, terms.seed)
     # The universal network has the wide sight; a near one begins from scratch and ends higher where parts are placed.
     start = None if from_scratch or settings.near else universal_network()

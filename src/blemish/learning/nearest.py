@@ -117,12 +117,14 @@ class PreparedImages:
 
     def __init__(self, paths: Sequence[Path], preparation: Preparation, progress: Progress = silent) -> None:
         shapes: list[tuple[int, int]] = []
+        self._sizes: list[tuple[int, int]] = []
         with temporary_file() as file:
 
             def keep(index: int, pixels: FloatArray) -> None:
                 image = preparation.apply(pixels)
                 file.write(np.rint(image * LEVELS).astype(np.uint16).tobytes())
                 shapes.append((image.shape[0], image.shape[1]))
+                self._sizes.append((pixels.shape[0], pixels.shape[1]))
                 progress("reading images", index + 1, len(paths))
 
             read_all(paths, keep)
@@ -141,6 +143,10 @@ class PreparedImages:
         """Return rows and columns of an image."""
         rows, columns = self._images[index].shape
         return rows, columns
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Return rows and columns that an image had before it was prepared."""
+        return self._sizes[index]
 
     def cut(self, index: int, top: int, left: int, height: int, width: int) -> FloatArray:
         """Cut a window: ``(height, width)`` float32 in [0, 1]."""

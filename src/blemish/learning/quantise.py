@@ -7,13 +7,10 @@ learned from, and on synthetic defects on them. Only what holds and pays is hand
 
 from __future__ import annotations
 
-import logging
 import math
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -22,13 +19,14 @@ import numpy as np
 import onnx
 
 from blemish.datasets import by_content
-from blemish.detection.decision import conformal_threshold, require_alpha
+from blemish.detection.decision import conformal_threshold, decide, require_alpha
 from blemish.detection.detector import Detector
 from blemish.detection.engines import INT8
 from blemish.detection.former import digest, with_graph
 from blemish.detection.history import changed
 from blemish.detection.model_file import Description
 from blemish.detection.tiling import WHOLE
+from blemish.detection.zones import from_text
 from blemish.errors import DatasetError, SettingError, TrainingError
 from blemish.images import read_image
 from blemish.learning.defects import STRUCTURAL, SURFACE, any_defect
@@ -53,10 +51,10 @@ class Comparison:
     """What 8 bits make of a detector."""
 
     spared: int  # convolutions at the beginning that stayed in float32
-    times_as_fast: float  # on one core of this machine
-    n_good: int  # images that nothing was learned from
-    n_defective: int  # the same with a synthetic defect
-    changed_good: int  # of them, how many have another verdict, each detector with a limit of its own
+    times_as_fast: float  # on this machine, on one core where no GPU does the work
+    n_good: int  # images that nothing was learned from, which set the limits of both detectors
+    n_defective: int  # the same with a synthetic defect where it counts
+    changed_good: int  # of them, how many have another verdict
     changed_defective: int
     largest_difference: float  # of a score
 
@@ -79,10 +77,10 @@ class Comparison:
         """Tell it to a person."""
         kept = f" (its first {self.spared} layers stay in float32)" if self.spared else ""
         return (
-            f"Network in 8-bit integers{kept}: {self.times_as_fast:.2f} times as fast on one core of the machine where "
-            f"it was made. Of {self.n_good} good images {self.changed_good} had another verdict than in float32, of "
-            f"{self.n_defective} with a synthetic defect {self.changed_defective}; scores differ by up to "
-            f"{self.largest_difference:.2g}."
+            f"Network in 8-bit integers{kept}: {self.times_as_fast:.2f} times as fast on the machine where it was "
+            f"made. With limits set on the same {self.n_good} good images, {self.changed_good} of these had another "
+            f"verdict than in float32, of {self.n_defective} with a synthetic defect {self.changed_defective}; scores "
+            f"differ by up to {self.largest_difference:.2g}."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -131,7 +129,12 @@ def quantise(
             "false-alarm rate that it shall keep: give alpha."
         )
     unsure = None if about.threshold.unsure is None else about.threshold.unsure.alpha
-    require_alpha(alpha, unsure)
+    if unsure is not None and alpha >= unsure:
+        raise SettingError(
+            f"alpha is {alpha:g}; expected less than {unsure:g}, the rate of the model's lower limit, which stays. Or "
+            "move both first, with `blemish threshold --alpha ... --unsure ...`."
+        )
+    require_alpha(alpha)
     images = by_content([Path(path) for path in good])
     learned = [path for content, path in images.items() if content in about.learned]
     unseen = {content: path for content, path in images.items() if content not in about.learned}
@@ -149,7 +152,7 @@ def quantise(
         coarse = replace(about, graph=digest(graph), precision=INT8, own_scores={})
         model = with_graph(detector.model, coarse, graph)
         candidates[spared] = Detector(model, mm_per_pixel=detector.mm_per_pixel)
-    compared = compare(detector, candidates, list(unseen.values()), alpha, progress)
+    compared = compare(detector, candidates, list(unseen.values()), alpha, unsure, progress)
     chosen = next((each for each in compared if each.holds and each.pays), None)
     if chosen is None:
         raise TrainingError(
@@ -169,13 +172,19 @@ def quantise(
 def calibration_images(about: Description, learned: Sequence[Path]) -> list[FloatArray]:
     """Prepare good images that show the ranges, spread over those given; of very large ones a part does."""
     prepared: list[FloatArray] = []
-    for path in learned[:: max(len(learned) // _RANGED, 1)][:_RANGED]:
+    for path in _spread(learned, _RANGED):
         pixels = about.preparation.apply(read_image(path))
         if about.preparation.height is None and pixels.size > WHOLE:
             side = math.isqrt(WHOLE)
             pixels = np.ascontiguousarray(pixels[:side, :side])
         prepared.append(pixels)
     return prepared
+
+
+def _spread(paths: Sequence[Path], most: int) -> list[Path]:
+    """Take so many at most, spread over all: files are often sorted by what they show."""
+    chosen = np.linspace(0, len(paths) - 1, min(len(paths), most)).round().astype(int)
+    return [paths[index] for index in chosen]
 
 
 def quantised_graph(graph: bytes, images: Sequence[FloatArray], spared: int) -> bytes:
@@ -201,6 +210,9 @@ def quantised_graph(graph: bytes, images: Sequence[FloatArray], spared: int) -> 
             return None if image is None else {"pixels": image[None, None], **everywhere}
 
     model = onnx.load_from_string(graph)
+    onnx.helper.set_model_props(
+        model, {"onnx.quant.pre_process": "onnxruntime.quant"}
+    )  # our graphs need none; no warning
     takes_zones = len(model.graph.input) > 1  # those of an older Blemish do not
     everywhere = {"counted": np.ones((1, 1), np.float32)} if takes_zones else {}
     for index, node in enumerate(model.graph.node):
@@ -208,7 +220,7 @@ def quantised_graph(graph: bytes, images: Sequence[FloatArray], spared: int) -> 
     nodes = model.graph.node
     convolutions = [index for index, node in enumerate(nodes) if node.op_type == "Conv"]
     chosen = [node.name for node in nodes[convolutions[spared] : convolutions[-1]]]
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
         onnx.save(model, source)
         quantization.quantize_static(
@@ -229,6 +241,7 @@ def compare(
     candidates: Mapping[int, Detector],
     unseen: Sequence[Path],
     alpha: float,
+    unsure: float | None = None,
     progress: Progress = silent,
 ) -> list[Comparison]:
     """Judge the same images by a detector and by its like in 8 bits, each with a limit of its own, and time them.
@@ -237,26 +250,31 @@ def compare(
         detector: in float32.
         candidates: in 8 bits, by how many convolutions at the beginning were spared.
         unseen: good images that nothing was learned from; they set the limits.
-        alpha: accepted false-alarm rate, of all.
+        alpha, unsure: accepted rates of all of them, as for `Detector.calibrate`.
         progress: told after every good image.
 
     Returns:
         A comparison for each candidate.
     """
+    about = detector.description
+    zones = None if about.ignored is None else from_text(about.ignored)
     all_of_them = [each.with_threads(1) for each in (detector, *candidates.values())]
     rng = np.random.default_rng(0)
-    damaged = set(np.linspace(0, len(unseen) - 1, min(len(unseen), _JUDGED)).round().astype(int).tolist())
+    damaged = set(_spread(unseen, _JUDGED))
     good: list[list[float]] = []  # of every image the scores by all of them
     defective: list[list[float]] = []
-    for index, path in enumerate(unseen):
+    for done, path in enumerate(unseen, start=1):
         image = read_image(path)
-        prepared = detector.description.preparation.apply(image)
+        prepared = about.preparation.apply(image)
         good.append([each.measure(GreyImage.of(prepared), *image.shape).score for each in all_of_them])
-        for _ in range(_DEFECTS if index in damaged else 0):
-            marked, _ = any_defect(_PHYSICAL, (*STRUCTURAL, *SURFACE), rng)(prepared, rng)
+        ignored = None if zones is None else about.preparation.touched(zones, *image.shape)
+        for _ in range(_DEFECTS if path in damaged else 0):
+            marked, mask = any_defect(_PHYSICAL, (*STRUCTURAL, *SURFACE), rng)(prepared, rng)
+            if ignored is not None and not (mask & ~ignored).any():
+                continue  # nobody is to see it
             whole = GreyImage.of(np.asarray(marked, np.float32))
             defective.append([each.measure(whole, *image.shape).score for each in all_of_them])
-        progress("checking that verdicts hold", index + 1, len(unseen))
+        progress("checking that verdicts hold", done, len(unseen))
     seconds = np.empty((_ROUNDS, len(all_of_them)))
     for taken in seconds:
         for index, each in enumerate(all_of_them):  # in turns, so that a slow moment of the machine hits all
@@ -264,32 +282,20 @@ def compare(
             each.measure(GreyImage.of(prepared), *image.shape)
             taken[index] = time.perf_counter() - began
     usual_s, *others_s = np.median(seconds, axis=0)
-    scores = {"good": np.array(good), "defective": np.array(defective)}  # (images, detectors) each
-    limits = [conformal_threshold(column.tolist(), alpha).value for column in scores["good"].T]
-    is_stopped = {kind: each > limits for kind, each in scores.items()}
-    changes = {kind: (each[:, 1:] != each[:, :1]).sum(axis=0) for kind, each in is_stopped.items()}
-    both = np.concatenate([*scores.values()])
-    apart = np.abs(both[:, 1:] - both[:, :1]).max(axis=0)
+    limits = [conformal_threshold(scores, alpha, unsure) for scores in zip(*good, strict=True)]
+
+    def changed_among(images: Sequence[Sequence[float]], which: int) -> int:
+        return sum(decide(each[0], limits[0]) is not decide(each[which], limits[which]) for each in images)
+
     return [
         Comparison(
             spared=spared,
-            times_as_fast=float(usual_s / others_s[index]),
+            times_as_fast=float(usual_s / others_s[which - 1]),
             n_good=len(good),
             n_defective=len(defective),
-            changed_good=int(changes["good"][index]),
-            changed_defective=int(changes["defective"][index]),
-            largest_difference=float(apart[index]),
+            changed_good=changed_among(good, which),
+            changed_defective=changed_among(defective, which),
+            largest_difference=max(abs(each[0] - each[which]) for each in (*good, *defective)),
         )
-        for index, spared in enumerate(candidates)
+        for which, spared in enumerate(candidates, start=1)
     ]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what ONNX Runtime's calibration prints and logs off the terminal, where results go."""
-    logging.disable(logging.WARNING)  # it asks each time for a step that our graphs do not need
-    try:
-        with redirect_stdout(sys.stderr):
-            yield
-    finally:
-        logging.disable(logging.NOTSET)
