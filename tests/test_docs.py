@@ -153,7 +153,11 @@ def test_every_test_that_shows_a_fault_is_there() -> None:
     assert [name for file, name in named if f"\ndef {name}(" not in text_of(file)] == []
 
 
-def test_the_changelog_begins_with_this_version() -> None:
-    newest = re.search(r"^## \[(.+?)\] - \d{4}-\d\d-\d\d$", text_of("CHANGELOG.md"), flags=re.MULTILINE)
+def test_the_changelog_begins_with_this_version_or_what_leads_to_it() -> None:
+    changelog = text_of("CHANGELOG.md")
+    newest = re.search(r"^## \[(.+?)\] - \d{4}-\d\d-\d\d$", changelog, flags=re.MULTILINE)
     assert newest is not None
-    assert newest[1] == blemish.__version__
+    version, is_in_work, _ = blemish.__version__.partition(".dev")
+    assert ("\n## [Unreleased]\n" in changelog) == bool(is_in_work)
+    numbers, released = (tuple(map(int, each.split("."))) for each in (version, newest[1]))
+    assert numbers > released if is_in_work else numbers == released
