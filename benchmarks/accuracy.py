@@ -3,13 +3,14 @@
     python benchmarks/accuracy.py DATA -o benchmarks/results/accuracy.json [--minutes 5] [--seeds 3]
     python benchmarks/accuracy.py DATA -o benchmarks/results/few_shot.json --shots 5,10,20,50 --seeds 1
     python benchmarks/accuracy.py DATA -o benchmarks/results/enroll.json --enroll --models MODELS
+    python benchmarks/accuracy.py DATA -o benchmarks/results/dirty.json --dirty 0,5 --minutes 2 --seeds 1
 
 DATA holds categories in MVTec AD's layout at most three levels down. A category without good test images is trained on
 half of its good images and judged by the other half. Nothing is chosen on test images: the last step is the model.
 
 Every finished run is written to the JSON at once; the same command goes on where it was. The tables on stdout are made
 from that file. ``--models`` keeps the model files; ``--enroll`` takes them, gives every network to every other category
-without training, and judges that.
+without training, and judges that. ``--dirty`` slips defective images among the good ones, which then do not judge.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,7 @@ def main() -> None:
     parser.add_argument("--minutes", default="5", help="of training, comma-separated for a curve")
     parser.add_argument("--method", default="nearest")
     parser.add_argument("--shots", default="", help="numbers of good images to learn from, comma-separated")
+    parser.add_argument("--dirty", default="0", help="numbers of defective images among the good ones, comma-separated")
     parser.add_argument("--enroll", action="store_true", help="give the networks in --models to other categories")
     parser.add_argument("--models", type=Path, help="folder for model files")
     options = parser.parse_args()
@@ -66,7 +69,7 @@ def plan(options: argparse.Namespace, names: list[str]) -> Iterator[Run]:
     shots = [int(n) for n in options.shots.split(",")] if options.shots else [None]
     for seed in range(options.seeds):
         for minutes in (float(m) for m in options.minutes.split(",")):
-            for n_good in shots:
+            for n_good, n_dirty in product(shots, map(int, options.dirty.split(","))):
                 for name in names:
                     run = {"category": name, "seed": seed, "method": options.method, "n_good": n_good}
                     if options.enroll:
@@ -74,7 +77,7 @@ def plan(options: argparse.Namespace, names: list[str]) -> Iterator[Run]:
                             if network != name:
                                 yield {**run, "network": network}
                     else:
-                        yield {**run, "minutes": minutes}
+                        yield {**run, "minutes": minutes, **({"n_dirty": n_dirty} if n_dirty else {})}
 
 
 def carry_out(wanted: Run, found: dict[str, Path], models: Path | None) -> Run:
@@ -123,7 +126,10 @@ def carry_out(wanted: Run, found: dict[str, Path], models: Path | None) -> Run:
 
 
 def some_good(folder: Path, wanted: Run) -> list[Path]:
-    """List the good images to learn from: all for training, half where the others must judge, or a few of them."""
+    """List the good images to learn from: all for training, half where the others must judge, or a few of them.
+
+    And, where so many are wanted, defective ones that nobody has noticed.
+    """
     samples = read_category(folder)
     paths = read_good(folder)
     rng = np.random.default_rng(wanted["seed"])
@@ -131,7 +137,9 @@ def some_good(folder: Path, wanted: Run) -> list[Path]:
         paths = [sample.path for sample in split_good(samples, wanted["seed"])[0]]
     if wanted["n_good"] is not None:
         paths = [paths[index] for index in sorted(rng.permutation(len(paths))[: wanted["n_good"]])]
-    return paths
+    defective = [sample.path for sample in samples if not sample.is_good]
+    slipped_in = rng.permutation(len(defective))[: wanted.get("n_dirty", 0)]
+    return [*paths, *(defective[index] for index in slipped_in)]
 
 
 def judged(detector: blemish.Detector, folder: Path) -> Evaluation:
@@ -172,18 +180,25 @@ def table(runs: list[Run]) -> str:
     """Lay out mean and spread over the seeds, one row per category and setting, as Markdown."""
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        key = (run["method"], run.get("minutes"), run["n_good"], run.get("network"), run["category"])
+        key = (
+            run["method"],
+            run.get("minutes"),
+            run["n_good"],
+            run.get("n_dirty"),
+            run.get("network"),
+            run["category"],
+        )
         groups.setdefault(key, []).append(run)
     lines = [
-        "| method | minutes | good images | network of | category | seeds | AUROC | pixel AUROC | AUPRO "
+        "| method | minutes | good images | defective among them | network of | category | seeds | AUROC | pixel AUROC | AUPRO "
         "| false alarms (0.05 asked) | missed | types |",
-        "| :-- | --: | --: | :-- | :-- | --: | --: | --: | --: | --: | --: | :-- |",
+        "| :-- | --: | --: | --: | :-- | :-- | --: | --: | --: | --: | --: | --: | :-- |",
     ]
     for key, group in sorted(groups.items(), key=lambda item: [str(part) for part in item[0]]):
-        method, minutes, n_good, network, category = key
+        method, minutes, n_good, n_dirty, network, category = key
         types = [name for name in group[0]["auroc"] if name != "all"]
         cells = [
-            method, minutes or "", n_good or "all", network or "itself", category, len(group),
+            method, minutes or "", n_good or "all", n_dirty or 0, network or "itself", category, len(group),
             spread([run["auroc"]["all"] for run in group]),
             spread([run["pixel_auroc"] for run in group]),
             spread([run["aupro"] for run in group]),
