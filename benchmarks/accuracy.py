@@ -102,7 +102,7 @@ def carry_out(wanted: Run, found: dict[str, Path], models: Path | None) -> Run:
         )
     fitted_s = time.monotonic() - started
     size = 0
-    if models is not None and "network" not in wanted and wanted["n_good"] is None:
+    if models is not None and "network" not in wanted and wanted["n_good"] is None and not wanted["n_dirty"]:
         path = models / f"{wanted['category']}-{wanted['seed']}.blemish"
         detector.save(path)
         size = path.stat().st_size
