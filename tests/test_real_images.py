@@ -35,12 +35,19 @@ def test_fit_save_load_inspect(real_data: Path, tmp_path: Path, category: str, o
         assert found.anomaly_map.shape == found.image.shape
 
 
-def test_evaluate_judges_only_what_was_not_seen(real_data: Path) -> None:
+def test_evaluate_judges_only_what_was_not_seen(real_data: Path, tmp_path: Path) -> None:
     """metal_nut has no good test images: with half of the good ones left out, those are the judges."""
-    folder = find_categories(real_data)["metal_nut"]
+    taken = {"good": 24, "bent": 3, "scratch": 2}
+    for sample in read_category(find_categories(real_data)["metal_nut"]):
+        if taken[sample.defect_type]:
+            taken[sample.defect_type] -= 1
+            link = tmp_path / "metal_nut" / sample.split / sample.defect_type / sample.path.name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(sample.path.resolve())
+    folder = tmp_path / "metal_nut"
     found = evaluate(fit(folder, half=True, steps=1), folder)
-    assert (found.n_good, found.n_seen) == (110, 110)
-    assert {(row.defect_type, row.n_images) for row in found.types} == {("bent", 25), ("scratch", 23), ("all", 48)}
+    assert (found.n_good, found.n_seen) == (12, 12)
+    assert {(row.defect_type, row.n_images) for row in found.types} == {("bent", 3), ("scratch", 2), ("all", 5)}
     assert found.pixel_auroc is None
 
 
