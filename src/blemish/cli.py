@@ -111,6 +111,7 @@ Ignore = Annotated[Path | None, typer.Option(help="Mask image or labelme JSON: w
 Only = Annotated[Path | None, typer.Option(help="Mask image or labelme JSON: where alone something counts.")]
 By = Annotated[str, typer.Option("--by", help="Who makes the change, for the history; by default your user name.")]
 Why = Annotated[str, typer.Option("--why", help="Reason of the change, for the history.")]
+OverItself = Annotated[Path | None, typer.Option("--output", "-o", help="Where to write; by default MODEL itself.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 StationDir = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a station.")]
 UserName = Annotated[str, typer.Argument(metavar="NAME", help="Of the user, in any case.")]
@@ -273,9 +274,7 @@ def calibrate(
     unsure: Unsure = None,
     by: By = "",
     why: Why = "",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to write; by default MODEL itself.")
-    ] = None,
+    output: OverItself = None,
     as_json: AsJson = False,
 ) -> None:
     """Set the threshold anew from good images that the model has not learned from. The graph is not touched.
@@ -334,9 +333,7 @@ def accept(
     ] = None,
     by: By = "",
     why: Why = "",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to write; by default MODEL itself.")
-    ] = None,
+    output: OverItself = None,
     as_json: AsJson = False,
 ) -> None:
     """Add good parts that were stopped wrongly to what good looks like, in seconds. The threshold stays as it is.
@@ -369,9 +366,7 @@ def threshold(
     undo: Annotated[bool, typer.Option("--undo", help="Restore what was before the last change.")] = False,
     by: By = "",
     why: Why = "",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to write; by default MODEL itself.")
-    ] = None,
+    output: OverItself = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the threshold, what it promises, and its history; or move it. Only --undo may bring back another graph.
@@ -413,9 +408,7 @@ def zones(
     unsure: Unsure = None,
     by: By = "",
     why: Why = "",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to write; by default MODEL itself.")
-    ] = None,
+    output: OverItself = None,
     as_json: AsJson = False,
 ) -> None:
     """Leave zones of the image out of score, regions and map, or look at one region only. The graph is not touched.
@@ -450,9 +443,7 @@ def quantise(
     ] = None,
     by: By = "",
     why: Why = "",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where to write; by default MODEL itself.")
-    ] = None,
+    output: OverItself = None,
     as_json: AsJson = False,
 ) -> None:
     """Turn a model's network into 8-bit integers: faster on processors that have instructions for them.
