@@ -56,9 +56,10 @@ def main() -> None:
 
     found = find_categories(options.data)
     names = options.categories.split(",") if options.categories else sorted(found)
-    runs: list[Run] = json.loads(options.output.read_text()) if options.output.exists() else []
+    done: list[Run] = json.loads(options.output.read_text()) if options.output.exists() else []
+    runs = [{**NOT_SAID, **run} for run in done]
     for wanted in plan(options, names):
-        if not any(wanted.items() <= {**NOT_SAID, **run}.items() for run in runs):
+        if not any(wanted.items() <= run.items() for run in runs):
             runs.append({**wanted, **carry_out(wanted, found, options.models)})
             write_text(options.output, json.dumps(runs, indent=1))
             print(f"{wanted}: {runs[-1]['auroc']['all']:.3f}", flush=True)
@@ -72,13 +73,19 @@ def plan(options: argparse.Namespace, names: list[str]) -> Iterator[Run]:
         for minutes in (float(m) for m in options.minutes.split(",")):
             for n_good, n_dirty in product(shots, map(int, options.dirty.split(","))):
                 for name in names:
-                    run = {"category": name, "seed": seed, "method": options.method, "n_good": n_good}
+                    run = {
+                        "category": name,
+                        "seed": seed,
+                        "method": options.method,
+                        "n_good": n_good,
+                        "n_dirty": n_dirty,
+                    }
                     if options.enroll:
                         for network in names:
                             if network != name:
                                 yield {**run, "network": network}
                     else:
-                        yield {**run, "minutes": minutes, "n_dirty": n_dirty}
+                        yield {**run, "minutes": minutes}
 
 
 def carry_out(wanted: Run, found: dict[str, Path], models: Path | None) -> Run:
@@ -139,7 +146,7 @@ def some_good(folder: Path, wanted: Run) -> list[Path]:
     if wanted["n_good"] is not None:
         paths = [paths[index] for index in sorted(rng.permutation(len(paths))[: wanted["n_good"]])]
     defective = [sample.path for sample in samples if not sample.is_good]
-    slipped_in = rng.permutation(len(defective))[: {**NOT_SAID, **wanted}["n_dirty"]]
+    slipped_in = rng.permutation(len(defective))[: wanted.get("n_dirty", 0)]
     return [*paths, *(defective[index] for index in slipped_in)]
 
 
@@ -181,14 +188,7 @@ def table(runs: list[Run]) -> str:
     """Lay out mean and spread over the seeds, one row per category and setting, as Markdown."""
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        key = (
-            run["method"],
-            run.get("minutes"),
-            run["n_good"],
-            run.get("n_dirty", 0),
-            run.get("network"),
-            run["category"],
-        )
+        key = (run["method"], run.get("minutes"), run["n_good"], run["n_dirty"], run.get("network"), run["category"])
         groups.setdefault(key, []).append(run)
     lines = [
         "| method | minutes | good images | defective among them | network of | category | seeds | AUROC | pixel AUROC "

@@ -15,7 +15,6 @@ import os
 import platform
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +23,7 @@ import onnxruntime
 import torch
 
 from blemish.detection.detector import Detector
+from blemish.detection.runtime import seconds_in_turns
 from blemish.drawing import SURFACES, draw_surface
 from blemish.images import prepare, write_image
 from blemish.learning.assembly import GoodImages, Making, Terms, prototype_detector
@@ -55,13 +55,8 @@ def multiply_adds(side: int) -> int:
 
 def median_seconds(tasks: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Time the tasks in turns; the first round warms up and does not count."""
-    times: dict[str, list[float]] = {name: [] for name in tasks}
-    for _ in range(repeats + 1):
-        for name, task in tasks.items():
-            started = time.perf_counter()
-            task()
-            times[name].append(time.perf_counter() - started)
-    return {name: statistics.median(values[1:]) for name, values in times.items()}
+    taken = seconds_in_turns([*tasks.values()], repeats + 1)
+    return {name: statistics.median(values[1:]) for name, values in zip(tasks, taken, strict=True)}
 
 
 def training_step(batch_size: int) -> Callable[[], object]:

@@ -1,6 +1,5 @@
 """8-bit integers: handed out only where verdicts hold and it pays, with a limit of its own and a way back."""
 
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,11 +16,11 @@ from blemish.detection.engines import FLOAT32, INT8
 from blemish.detection.runtime import Distances
 from blemish.detection.verification import verify
 from blemish.errors import DatasetError, SettingError, TrainingError
+from blemish.learning import quantise as module
 from blemish.learning.quantise import Comparison, quantised_graph
 from blemish.results import FloatArray
 from blemish.strips import GreyImage
 
-module = sys.modules["blemish.learning.quantise"]
 Made = tuple[Detector, Comparison]
 
 

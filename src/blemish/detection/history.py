@@ -82,16 +82,14 @@ def undone(about: Description, *, who: str, why: str) -> Description:
 
 
 def scores_are_current(about: Description) -> bool:
-    """Say whether the scores of good images are by the graph at hand.
+    """Say whether the scores of good images are by the graph at hand: not where it alone was replaced since.
 
-    `learning.accept` changes the graph and leaves them as they are, for it leaves the limit, which they set.
+    `learning.accept` leaves them as they are, for it leaves the limit, which they set.
     """
     current = True
     for entry in _standing(about.history):
-        if entry["what"] == "accept":
-            current = False
-        elif "good_scores" in entry.get("before", ()):
-            current = True
+        before = entry.get("before", ())  # which older files do not have
+        current = "good_scores" in before or (current and "graph" not in before)
     return current
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -107,11 +107,16 @@ def fastest_engine(graph: bytes, image: FloatArray, names: Sequence[str]) -> str
     """
     if len(names) == 1:
         return names[0]
-    runtimes = {name: Runtime(graph, name) for name in names}
-    seconds = dict.fromkeys(names, math.inf)
-    for _ in range(_ROUNDS):
-        for name, runtime in runtimes.items():  # in turns, so that a slow moment of the machine hits all
+    taken = seconds_in_turns([partial(Runtime(graph, name).run, image) for name in names], _ROUNDS)
+    return min(zip(map(min, taken), names, strict=True))[1]
+
+
+def seconds_in_turns(calls: Sequence[Callable[[], object]], rounds: int) -> list[list[float]]:
+    """Time calls in turns, so that a slow moment of the machine hits all: of each the seconds of every round."""
+    seconds: list[list[float]] = [[] for _ in calls]
+    for _ in range(rounds):
+        for call, taken in zip(calls, seconds, strict=True):
             began = time.perf_counter()
-            runtime.run(image)
-            seconds[name] = min(seconds[name], time.perf_counter() - began)
-    return min(seconds, key=lambda name: seconds[name])
+            call()
+            taken.append(time.perf_counter() - began)
+    return seconds

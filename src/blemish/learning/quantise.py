@@ -8,10 +8,11 @@ learned from, and on synthetic defects on them. Only what holds and pays is hand
 from __future__ import annotations
 
 import math
+import statistics
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from blemish.detection.engines import INT8
 from blemish.detection.former import digest, with_graph
 from blemish.detection.history import changed
 from blemish.detection.model_file import Description
+from blemish.detection.runtime import seconds_in_turns
 from blemish.detection.tiling import WHOLE
 from blemish.detection.zones import from_text
 from blemish.errors import DatasetError, SettingError, TrainingError
@@ -150,7 +152,7 @@ def quantise(
     for spared in SPARED:
         graph = quantised_graph(detector.model.graph, ranging, spared)
         coarse = replace(about, graph=digest(graph), precision=INT8, own_scores={})
-        model = with_graph(detector.model, coarse, graph)
+        model = replace(detector.model, description=coarse, graph=graph)
         candidates[spared] = Detector(model, mm_per_pixel=detector.mm_per_pixel)
     compared = compare(detector, candidates, list(unseen.values()), alpha, unsure, progress)
     chosen = next((each for each in compared if each.holds and each.pays), None)
@@ -166,7 +168,9 @@ def quantise(
         notes=[*about.notes, chosen.sentence()],
     )
     old = replace(about, graph=digest(detector.model.graph))
-    return smaller.with_description(changed(old, new, "quantise", who=who, why=why)), chosen
+    noted = changed(old, new, "quantise", who=who, why=why)
+    model = with_graph(detector.model, noted, smaller.model.graph)
+    return Detector(model, mm_per_pixel=detector.mm_per_pixel), chosen
 
 
 def calibration_images(about: Description, learned: Sequence[Path]) -> list[FloatArray]:
@@ -210,9 +214,8 @@ def quantised_graph(graph: bytes, images: Sequence[FloatArray], spared: int) -> 
             return None if image is None else {"pixels": image[None, None], **everywhere}
 
     model = onnx.load_from_string(graph)
-    onnx.helper.set_model_props(
-        model, {"onnx.quant.pre_process": "onnxruntime.quant"}
-    )  # our graphs need none; no warning
+    # Else it warns that a step is missing which our graphs do not need.
+    onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
     takes_zones = len(model.graph.input) > 1  # those of an older Blemish do not
     everywhere = {"counted": np.ones((1, 1), np.float32)} if takes_zones else {}
     for index, node in enumerate(model.graph.node):
@@ -275,13 +278,9 @@ def compare(
             whole = GreyImage.of(np.asarray(marked, np.float32))
             defective.append([each.measure(whole, *image.shape).score for each in all_of_them])
         progress("checking that verdicts hold", done, len(unseen))
-    seconds = np.empty((_ROUNDS, len(all_of_them)))
-    for taken in seconds:
-        for index, each in enumerate(all_of_them):  # in turns, so that a slow moment of the machine hits all
-            began = time.perf_counter()
-            each.measure(GreyImage.of(prepared), *image.shape)
-            taken[index] = time.perf_counter() - began
-    usual_s, *others_s = np.median(seconds, axis=0)
+    last = GreyImage.of(prepared)
+    taken = seconds_in_turns([partial(each.measure, last, *image.shape) for each in all_of_them], _ROUNDS)
+    usual_s, *others_s = map(statistics.median, taken)
     limits = [conformal_threshold(scores, alpha, unsure) for scores in zip(*good, strict=True)]
 
     def changed_among(images: Sequence[Sequence[float]], which: int) -> int:
@@ -290,7 +289,7 @@ def compare(
     return [
         Comparison(
             spared=spared,
-            times_as_fast=float(usual_s / others_s[which - 1]),
+            times_as_fast=usual_s / others_s[which - 1],
             n_good=len(good),
             n_defective=len(defective),
             changed_good=changed_among(good, which),
