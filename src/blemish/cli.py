@@ -340,12 +340,12 @@ def accept(
 
     Says of each image what it is called afterwards. threshold --undo takes it back.
     """
-    from blemish.datasets import list_images
+    from blemish.datasets import list_images, read_defective
 
     detector = blemish.Detector.load(model)
     _require_writable(output or model)
     paths = [path for source in images for path in list_images(source)]
-    defects = [path for source in defective or [] for path in list_images(source)]
+    defects = [path for source in defective or [] for path in read_defective(source)]
     with _progress() as progress:
         detector = blemish.accept(detector, paths, defective=defects, who=by, why=why, progress=progress)
     detector.save(output or model)

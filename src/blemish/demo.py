@@ -61,7 +61,7 @@ def run_demo(out: Path, seed: int = 0, progress: Progress = silent) -> Path:
         _draw_category(category, out / "images" / category.name, seed, progress)
         sections += _learn_and_judge(category.name, out, seed, progress)
     intro = (
-        f"Three surfaces, drawn by Blemish; for each, a small network, trained from scratch in {_STEPS} steps on its "
+        f"Three surfaces, drawn by Blemish; for each, a small network, trained for {_STEPS} steps on its "
         "good images; every verdict below is about images it has not seen. inspection/ holds a full report per surface."
     )
     write_text(out / "report.html", render_document("Blemish demo", sections, intro=intro))

@@ -49,7 +49,7 @@ class Threshold:
     """The limit on the score, with the promise that comes with it (`detection.decision` makes it)."""
 
     value: float  # an image is defective when its score is above this
-    alpha: float | None  # accepted false-alarm rate that was asked for, 0 to 1; None: the value was set by hand
+    alpha: float | None  # accepted false-alarm rate that was asked for, 0 to 1; None: set by hand or for its cost
     promised_alpha: float  # false-alarm rate that is promised; above alpha when images are too few; 1 is no promise
     n_images: int  # held-out good images the limit was taken from
     unsure: Threshold | None = None  # the lower limit, for a higher rate: between the two a person should look

@@ -2,7 +2,7 @@
 
     model.json      description: sizes, threshold, how it was trained, on what (hashes), with which versions
     graph.onnx      network + distance to the reference + pooled scores; every verdict comes from it
-    weights.npz     the network's weights, for `enroll`
+    weights.npz     the network's weights, for `enroll` and `accept`
     patches.npz     what the embeddings of the reference set look like, to explain a verdict; older files have none
     former.xz       graphs that it had before, so that a change of the graph can be undone; most files have none
     SHA256SUMS      checksums of the others, in the format of sha256sum

@@ -124,7 +124,7 @@ def evaluate(detector: Detector, category_dir: Path | str, *, progress: Progress
 
     Returns:
         Image-level AUROC and average precision per defect type and of all, misses and false alarms at the detector's
-        threshold, all with their 95% intervals, and pixel-level AUROC and AUPRO where there are masks.
+        threshold, all but average precision with their 95% intervals, and pixel-level AUROC and AUPRO where there are masks.
 
     Raises:
         DatasetError: there are no unseen good or no unseen defective images, a defective image was taken for good, or

@@ -36,6 +36,7 @@ from blemish.learning.nearest import PreparedImages
 from blemish.learning.network import PATCH_SIZE, STRIDE, BoundedNetwork, TripletNetwork, weights_to_arrays
 from blemish.learning.pictures import patches_of
 from blemish.learning.reference import (
+    BANK,
     SHARES,
     Reference,
     ToNearest,
@@ -97,7 +98,7 @@ def hold_out(paths: Sequence[Path], category: str, seed: int, learned: frozenset
     """Divide good images at random: a fifth, at least one, is kept out of training to set the threshold.
 
     Copies of an image count once, or a held-out image could be one that was learned from. Of images that a borrowed
-    network has learned from none is held out, as long as there are others.
+    network has learned from none is held out as long as there are others; else `Detector.calibrate` will refuse them.
 
     Args:
         paths: good images.
@@ -272,8 +273,9 @@ def find_suspects(
 ) -> list[int]:
     """Find images that look unlike the other good ones: a training set is seldom as good as its name.
 
-    Each half of the images is compared with a reference set of the other half. An image is suspected when its score is
-    `_SUSPECT` robust standard deviations (1.48 times the median absolute deviation) above the median.
+    Each half of the images is compared with a reference set of the other half, which is half as large. An image is
+    suspected when its score is `_SUSPECT` robust standard deviations (1.48 times the median absolute deviation) above
+    the median.
 
     Args:
         embeddings: ``(D, h, w)`` of every image.
@@ -291,7 +293,7 @@ def find_suspects(
     order = torch.randperm(n, generator=generator).tolist()
     scores = np.empty(n)
     for judged, others in ((order[: n // 2], order[n // 2 :]), (order[n // 2 :], order[: n // 2])):
-        reference = nearest_reference([embeddings[index] for index in others], kind, generator)
+        reference = nearest_reference([embeddings[index] for index in others], kind, generator, BANK // 2)
         for index in judged:
             distances = smooth(reference(embeddings[index][None]), SMOOTHING) * _weights(counted, index)  # (1, h, w)
             scores[index] = mean_of_worst(distances, N_WORST).item()

@@ -75,7 +75,8 @@ def fit(
         reference: "location" for parts that always lie the same way, "category" for textures and parts that lie freely,
             "auto" to look at the images and choose ("location" with the paper's methods).
         minutes: about how long to train; by default 5. With "nearest" only.
-        steps: train exactly so many steps instead: same seed, same images, same steps, same weights on a CPU.
+        steps: train exactly so many steps instead: same seed, same images, same steps, same weights on a CPU. With
+            "nearest" only.
         side: pixels a side to which images are scaled: 1024 (the default), 512, 256 or 128. Paper's methods only.
         epochs: passes over the images; by default 40. Paper's methods only.
         alpha: accepted false-alarm rate; the threshold is set for it on a fifth of the images, kept out of training.

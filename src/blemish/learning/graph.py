@@ -409,13 +409,16 @@ def check_graph(graph: bytes, model: DistanceModel, images: Iterable[FloatArray]
     runtime = Runtime(graph)
     difference, excess = 0.0, 0.0
     for image in images:
-        pairs = _pairs(runtime, model, image, np.ones((1, 1), dtype=np.float32))
-        below = np.ones_like(pairs[0][0])
+        with torch.inference_mode():
+            embeddings = model.network(torch.from_numpy(image)[None, None])  # (1, D, h, w)
+        everything = np.ones((1, 1), dtype=np.float32)
+        below = np.ones(embeddings.shape[2:], dtype=np.float32)
         below[: len(below) // 2] = 0
-        for ours, theirs in [*pairs, *_pairs(runtime, model, image, below)]:
-            apart = np.abs(ours - theirs)
-            difference = float(np.maximum(difference, apart.max()))  # unlike max(), keeps a NaN
-            excess = float(np.maximum(excess, (apart / np.maximum(theirs, 1)).max()))
+        for counted in (everything, below):
+            for ours, theirs in _pairs(runtime, model, image, embeddings, counted):
+                apart = np.abs(ours - theirs)
+                difference = float(np.maximum(difference, apart.max()))  # unlike max(), keeps a NaN
+                excess = float(np.maximum(excess, (apart / np.maximum(theirs, 1)).max()))
     if not excess <= TOLERANCE:
         raise TrainingError(
             f"The graph's distances differ from PyTorch's by {difference:.2g}; at most {TOLERANCE:g} (above a distance "
@@ -425,24 +428,27 @@ def check_graph(graph: bytes, model: DistanceModel, images: Iterable[FloatArray]
 
 
 def _pairs(
-    runtime: Runtime, model: DistanceModel, image: FloatArray, counted: FloatArray
+    runtime: Runtime, model: DistanceModel, image: FloatArray, embeddings: Tensor, counted: FloatArray
 ) -> list[tuple[FloatArray, FloatArray]]:
-    """Return what the graph and PyTorch say of an image: distance map, score, maximum and mean; how near is nearest."""
+    """Return what the graph says of an image, and PyTorch of its embeddings ``(1, D, h, w)``.
+
+    That is the distance map, score, maximum and mean, and how near is nearest.
+    """
     try:
         found = runtime.run(image, counted)
     except ModelFileError as error:  # distances that are not finite
         raise TrainingError(f"The graph cannot be used: {error}") from error
     with torch.inference_mode():
-        theirs = model(torch.from_numpy(image)[None, None], torch.from_numpy(counted))
+        theirs = model.of_embeddings(embeddings, torch.from_numpy(counted))
     ours = (found.distance_map, found.score, found.max_distance, found.mean_distance)
     pairs = [(np.asarray(one, np.float32), other[0].numpy()) for one, other in zip(ours, theirs, strict=True)]
     if isinstance(model.reference, (ToNearestHere, ToNearest)) and found.nearest is not None:
-        pairs.append(_nearest(found.distance_map, found.nearest, model.network, model.reference, image))
+        pairs.append(_nearest(found.distance_map, found.nearest, model.reference, embeddings))
     return pairs
 
 
 def _nearest(
-    distance_map: FloatArray, number: int, network: nn.Module, reference: ToNearestHere | ToNearest, image: FloatArray
+    distance_map: FloatArray, number: int, reference: ToNearestHere | ToNearest, embeddings: Tensor
 ) -> tuple[FloatArray, FloatArray]:
     """Return how far the embedding lies that the graph calls nearest, and how far the nearest one does: ties aside.
 
@@ -450,6 +456,5 @@ def _nearest(
     """
     i, j = np.unravel_index(distance_map.argmax(), distance_map.shape)
     with torch.inference_mode():
-        embeddings = network(torch.from_numpy(image)[None, None])  # (1, D, h, w)
         named = distance_of_product(embeddings[0, :, i, j] @ reference.vectors[number])
         return named.square().numpy(), reference(embeddings)[0, i, j].square().numpy()

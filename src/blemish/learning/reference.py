@@ -30,7 +30,7 @@ SHARED_BANK: Final = 2048  # embeddings of all these shares where places do not 
 _MOST_MEDOIDS: Final = 32  # embeddings per location, and where places do not matter, when good images are added later
 _MOST_IN_BANK: Final = 3072
 _MOST_ADDED: Final = 256  # embeddings that are added to a bank at once
-_CELLS_AT_ONCE: Final = 4096  # whose products with a bank are in memory together
+_CELLS_AT_ONCE: Final = 512  # whose products with a bank are in memory together: so few stay in the processor's cache
 SHIFT: Final = 1  # cells that aligned parts may be out of place
 _N_CANDIDATES: Final = 100_000  # embeddings among which a bank is chosen
 _RARE: Final = 0.25  # share of a bank that is chosen among the rarest cells of each image, which a draw would miss
@@ -135,7 +135,7 @@ class ToNearest(nn.Module):
         """Map embeddings ``(B, D, h, w)`` to distances ``(B, h, w)``."""
         B, _, h, w = embeddings.shape
         cells = embeddings.flatten(2).transpose(1, 2)  # (B, h w, D)
-        return distance_of_product((cells @ self.bank.T).amax(dim=2)).reshape(B, h, w)
+        return distance_of_product(_nearest_products(cells, self.bank)).reshape(B, h, w)
 
 
 def distance_of_product(product: Tensor) -> Tensor:
@@ -144,7 +144,7 @@ def distance_of_product(product: Tensor) -> Tensor:
 
 
 def nearest_reference(
-    embeddings: Sequence[Tensor], kind: Reference, generator: torch.Generator
+    embeddings: Sequence[Tensor], kind: Reference, generator: torch.Generator, size: int = BANK
 ) -> ToNearestHere | ToNearest:
     """Choose the embeddings that stand for all good ones.
 
@@ -158,6 +158,7 @@ def nearest_reference(
         embeddings: ``(D, h, w)`` float32 of every good image; of one size where they are aligned.
         kind: per location or for the category.
         generator: of the candidates for a bank.
+        size: embeddings of a bank, if there are so many; the candidates are in proportion.
     """
     if kind is Reference.LOCATION:
         stacked = torch.stack(list(embeddings))  # (n, D, h, w)
@@ -166,11 +167,11 @@ def nearest_reference(
         chosen, origins = _farthest_first(places, min(MEDOIDS, len(stacked)))  # (h w, k, D), (h w, k)
         medoids = chosen.reshape(h, w, *chosen.shape[1:]).permute(2, 3, 0, 1)  # (k, D, h, w)
         return ToNearestHere(medoids.half().float().contiguous(), origins.T.flatten())
-    candidates, whence = some_cells(embeddings, _N_CANDIDATES, generator)
-    if len(candidates) <= BANK:
+    candidates, whence = some_cells(embeddings, _N_CANDIDATES * size // BANK, generator)
+    if len(candidates) <= size:
         return ToNearest(candidates.half().float(), whence)
-    usual, index = _farthest_first(candidates[None], round((1 - _RARE) * BANK))
-    left = BANK - usual.shape[1]
+    usual, index = _farthest_first(candidates[None], round((1 - _RARE) * size))
+    left = size - usual.shape[1]
     rarest, rare_whence = _farthest_of_each(
         map(_all_cells, embeddings), max(_RAREST, math.ceil(left / len(embeddings)))
     )
@@ -289,9 +290,9 @@ def _farthest(points: Tensor, nearest: Tensor, most: int, least: float = math.in
 
 
 def _nearest_products(points: Tensor, there: Tensor) -> Tensor:
-    """Return the product of each point ``(S, n, D)`` with the nearest that is there ``(S, k, D)``: ``(S, n)``."""
+    """Return the product of each point ``(S, n, D)`` with the nearest that is there ``(S or none, k, D)``: ``(S, n)``."""
     parts = torch.split(points, _CELLS_AT_ONCE, dim=1)
-    return torch.cat([(part @ there.transpose(1, 2)).amax(dim=2) for part in parts], dim=1)
+    return torch.cat([(part @ there.transpose(-2, -1)).amax(dim=2) for part in parts], dim=1)
 
 
 def extended(
