@@ -43,7 +43,7 @@ from blemish.detection.scoring import N_WORST
 from blemish.evaluation.protocols import ScoredSample, honest_protocol
 from blemish.images import prepare, read_image, write_text
 from blemish.learning import nearest
-from blemish.learning.assembly import MOST_CELLS, MOST_REFERENCES, SMOOTHING, find_suspects, hold_out
+from blemish.learning.assembly import MOST_REFERENCES, SMOOTHING, find_suspects, hold_out, within_memory
 from blemish.learning.defects import DEFECTS, Defect, erased_area, vary_light
 from blemish.learning.fit import scales_for
 from blemish.learning.graph import DistanceModel, smooth
@@ -529,9 +529,7 @@ def our_reference(
 ) -> nn.Module:
     """Make the reference as `assembly.nearest_detector` does, or the mean embedding of the category."""
     generator = torch.Generator().manual_seed(seed)
-    cells = max(np.prod(pixels.shape(index)) for index in range(len(pixels))) // BoundedNetwork.STRIDE**2
-    most = min(MOST_REFERENCES, max(MOST_CELLS // int(cells), 1))
-    chosen = torch.randperm(len(pixels), generator=generator)[:most].sort().values.tolist()
+    chosen = sorted(within_memory(pixels, torch.randperm(len(pixels), generator=generator).tolist()))
     embeddings = [embed(network, [pixels.whole(index)])[0] for index in chosen]
     if not learning.nearest:
         return ToPrototype(torch.stack([e.mean(dim=(1, 2), keepdim=True) for e in embeddings]).mean(dim=0))

@@ -22,7 +22,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -91,15 +91,16 @@ def plan(options: argparse.Namespace, names: list[str]) -> Iterator[Run]:
 def carry_out(wanted: Run, found: dict[str, Path], models: Path | None) -> Run:
     """Fit or enroll, evaluate, and report."""
     folder = found[wanted["category"]]
+    good = some_good(folder, wanted)
     started = time.monotonic()
     if "network" in wanted:
         assert models is not None, "--enroll needs --models"
         trained = blemish.Detector.load(models / f"{wanted['network']}-{wanted['seed']}.blemish")
-        detector = blemish.enroll(some_good(folder, wanted), network=trained, alpha=0.05, seed=wanted["seed"])
+        detector = blemish.enroll(good, network=trained, alpha=0.05, seed=wanted["seed"])
     else:
         duration = {"minutes": wanted["minutes"]} if wanted["method"] == "nearest" else {}
         detector = blemish.fit(
-            some_good(folder, wanted),
+            good,
             category=wanted["category"],
             method=wanted["method"],
             alpha=0.05,
@@ -114,7 +115,7 @@ def carry_out(wanted: Run, found: dict[str, Path], models: Path | None) -> Run:
         detector.save(path)
         size = path.stat().st_size
     started = time.monotonic()
-    evaluation = judged(detector, folder)
+    evaluation = judged(detector, folder, good)
     training = detector.description.training
     return {
         **summary(evaluation),
@@ -150,21 +151,22 @@ def some_good(folder: Path, wanted: Run) -> list[Path]:
     return [*paths, *(defective[index] for index in slipped_in)]
 
 
-def judged(detector: blemish.Detector, folder: Path) -> Evaluation:
+def judged(detector: blemish.Detector, folder: Path, learned: Sequence[Path] = ()) -> Evaluation:
     """Evaluate on the test images as they lie, so that detectors made from few images and from many are judged alike.
 
     Left to itself, an evaluation also judges good training images that a detector was not made from. Of a category
-    without good test images it does so here too.
+    without good test images it does so here too. Of images ``learned`` from the defective ones are left out, on which
+    an evaluation would refuse to judge.
     """
-    test = [sample for sample in read_category(folder) if sample.split == "test"]
-    if not any(sample.is_good for sample in test):
-        return blemish.evaluate(detector, folder)
+    samples = [sample for sample in read_category(folder) if sample.is_good or sample.path not in learned]
+    if any(sample.is_good and sample.split == "test" for sample in samples):
+        samples = [sample for sample in samples if sample.split == "test"]
     with tempfile.TemporaryDirectory() as temporary:
         listed = Path(temporary) / f"{folder.name}.csv"
         with listed.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
             rows.writerow(["path", "defect_type", "split", "mask"])
-            for sample in test:
+            for sample in samples:
                 mask = sample.mask_path and sample.mask_path.resolve()
                 rows.writerow([sample.path.resolve(), sample.defect_type, sample.split, mask])
         return blemish.evaluate(detector, listed)

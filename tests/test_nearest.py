@@ -231,6 +231,28 @@ class TestBatch:
             assert min(rows for rows, _ in sides) <= height <= max(rows for rows, _ in sides)
             assert min(columns for _, columns in sides) <= width <= max(columns for _, columns in sides)
 
+    def test_the_smallest_image_seldom_decides_what_is_cut(self, tmp_path: Path) -> None:
+        images = prepared(tmp_path, [scene(32, 32), *[scene()] * 29])
+        shapes = [draw_batch(images, replace(ANYWHERE, crop=64), step).reference.shape[1:] for step in range(30)]
+        assert shapes.count((64, 64)) >= 25
+
+    def test_a_small_image_is_learned_from_too(self, tmp_path: Path) -> None:
+        images = prepared(tmp_path, [scene(32, 32), *[scene()] * 9])
+        shapes = {draw_batch(images, replace(ANYWHERE, crop=64), step).reference.shape[1:] for step in range(30)}
+        assert shapes == {(32, 32), (64, 64)}
+
+    @pytest.mark.parametrize("side", [64, 80, 84, 96])
+    def test_aligned_crops_reach_every_edge_alike(self, tmp_path: Path, side: int) -> None:
+        images = prepared(tmp_path, [scene()[:side, :side]] * 2)
+        tops = []
+        for step in range(60):
+            batch = draw_batch(images, replace(ALIGNED, crop=48), step)
+            tops.append(place(batch.reference[0])[0])
+        assert max(tops) + batch.reference.shape[1] == side
+        share = 1 / (max(tops) // BoundedNetwork.COARSEST + 1)
+        assert tops.count(0) / 60 == pytest.approx(share, abs=0.2)
+        assert tops.count(max(tops)) / 60 == pytest.approx(share, abs=0.2)
+
     def test_images_smaller_than_the_crop_are_used_whole(self, scenes: PreparedImages) -> None:
         for settings in (ALIGNED, ANYWHERE):
             assert draw_batch(scenes, replace(settings, crop=256), step=0).reference.shape[1:] == (96, 96)

@@ -15,7 +15,7 @@ from blemish.learning.survey import AREA_PX, COARSE_AREA_PX, PLACED, SAME_SIZE, 
 from blemish.results import FloatArray
 
 STRIDE = BoundedNetwork.STRIDE
-SEEN = Survey(n_images=9, height=480, width=640, same_size=True, darkest=0.2, brightest=0.7, explained=0.0)
+SEEN = Survey(n_images=9, height=480, width=640, same_size=True, odd=(), darkest=0.2, brightest=0.7, explained=0.0)
 
 
 def write(folder: Path, images: list[FloatArray] | list[np.ndarray]) -> list[Path]:
@@ -94,10 +94,38 @@ class TestSizes:
         ]
         assert survey(write(tmp_path, images)).same_size
 
-    def test_one_odd_image_makes_sizes_differ(self, tmp_path: Path) -> None:
+    def test_one_odd_image_of_few_makes_sizes_differ(self, tmp_path: Path) -> None:
         images = noise()
         images[2] = images[2][: round(90 * (1 - 2 * SAME_SIZE))]
         assert not survey(write(tmp_path, images)).same_size
+
+    def test_one_odd_image_of_many_is_named_and_changes_nothing_else(self, tmp_path: Path) -> None:
+        images = drawn("cast_part", 12)
+        paths = write(tmp_path, [*images[:4], resize(images[4], 200, 110), *images[5:]])
+        seen = survey(paths)
+        assert seen.odd == ("04.png",)
+        assert "04.png" in seen.reasons(seen.reference)
+        without = survey(paths[:4] + paths[5:])
+        assert seen.explained == pytest.approx(without.explained)
+        assert seen.preparation(seen.reference).size(90, 110) == without.preparation(seen.reference).size(90, 110)
+
+    def test_textures_keep_their_shapes_if_one_is_odd(self, tmp_path: Path) -> None:
+        images = noise(12)
+        paths = write(tmp_path, [*images[:11], images[11][:60]])
+        assert survey(paths).preparation(Reference.CATEGORY).size(60, 110) == (60, 110)
+
+
+@pytest.mark.parametrize("reference", Reference)
+@pytest.mark.parametrize(("height", "width"), [(48, 8000), (20000, 64), (20, 9000)])
+def test_strips_keep_their_width(reference: Reference, height: int, width: int) -> None:
+    rows, columns = replace(SEEN, height=height, width=width).preparation(reference).size(height, width)
+    assert min(rows, columns) >= min(32, height, width)
+
+
+def test_a_few_levels_of_16_bits_are_not_one_colour(tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).integers(400, 560, (6, 90, 110)).astype(np.uint16)
+    seen = survey(write(tmp_path, list(levels)))
+    assert 399 / 65535 < seen.darkest < seen.brightest < 561 / 65535
 
 
 SIZES = [(480, 640), (1024, 1024), (2000, 300), (90, 110), (33, 47), (100, 4000), (5, 9), (3000, 4001)]

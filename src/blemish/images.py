@@ -29,7 +29,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL import TiffImagePlugin as Tiff
 from PIL.ImageFile import ImageFile
 
-from blemish.errors import ImageError, OutputError
+from blemish.errors import DatasetError, ImageError, OutputError
 from blemish.results import FloatArray
 
 MAX_PIXELS = 2**28  # 16384 x 16384; a header that declares more is taken for a decompression bomb
@@ -141,6 +141,22 @@ def read_all(paths: Sequence[Path], use: Callable[[int, FloatArray], None] = lam
 def read_mask(path: Path | str) -> NDArray[np.bool_]:
     """Read a ground-truth mask: ``(H, W)`` bool, true where the file's pixel is anything but black."""
     return read_image(path) > 0
+
+
+def read_mask_of(image_path: Path, shape: tuple[int, ...], mask_path: Path) -> NDArray[np.bool_]:
+    """Read the mask of an image of this shape, ``(H, W)``.
+
+    Raises:
+        DatasetError: the mask has another shape. ImageError: it cannot be read.
+    """
+    mask = read_mask(mask_path)
+    if mask.shape != shape:
+        raise DatasetError(
+            f"The mask '{mask_path}' has {mask.shape[0]} x {mask.shape[1]} pixels, its image '{image_path}' "
+            f"{shape[0]} x {shape[1]}; expected the same. Draw the mask on the image itself, which is shown upright "
+            "if it says how it was turned (EXIF)."
+        )
+    return mask
 
 
 def as_image(array: NDArray[Any]) -> FloatArray:

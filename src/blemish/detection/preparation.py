@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from blemish.results import FloatArray
 from blemish.strips import STRIP, GreyImage
 
 _TOUCHED = 1e-3  # share of a prepared pixel that must be in a mask: less is rounding
-_LEAST_PX = 32  # no axis is shrunk below this: a smaller image has nothing left to look at
+LEAST_PX: Final = 32  # no axis is shrunk below this: a smaller image has nothing left to look at
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Preparation:
         return self._scaled(height), self._scaled(width)
 
     def _scaled(self, side: int) -> int:
-        return max(round(side * self.scale), min(side, _LEAST_PX))
+        return max(round(side * self.scale), min(side, LEAST_PX))
 
     def apply(self, image: FloatArray) -> FloatArray:
         """Prepare an image that is whole in memory, as `prepared` does.

@@ -31,6 +31,14 @@ _GRID: Final = 16  # prepared pixels: stride of the coarsest level of any networ
 _AVERAGED: Final = 1  # cells on every side of one over which its distance is averaged
 
 
+def at_once(image: FloatArray, preparation: Preparation) -> FloatArray:
+    """Return a prepared image ``(H, W)``, or its upper left part where the whole is too large for a graph at once."""
+    if preparation.height is not None or image.size <= WHOLE:
+        return image
+    side = math.isqrt(WHOLE)
+    return np.ascontiguousarray(image[:side, :side])
+
+
 @dataclass(frozen=True)
 class _Span:
     """A tile along one axis."""

@@ -14,7 +14,7 @@ from blemish.errors import DatasetError
 from blemish.evaluation.intervals import Interval, auroc_interval, share_interval
 from blemish.evaluation.metrics import PixelTally, average_precision, f1_max
 from blemish.evaluation.protocols import ALL, ScoredSample, honest_protocol, scored_sample
-from blemish.images import read_mask
+from blemish.images import read_mask_of
 from blemish.progress import Progress, silent
 from blemish.report.page import Table
 from blemish.results import Threshold, Verdict
@@ -124,7 +124,8 @@ def evaluate(detector: Detector, category_dir: Path | str, *, progress: Progress
 
     Returns:
         Image-level AUROC and average precision per defect type and of all, misses and false alarms at the detector's
-        threshold, all but average precision with their 95% intervals, and pixel-level AUROC and AUPRO where there are masks.
+        threshold, all but average precision with their 95% intervals, and pixel-level AUROC and AUPRO where there are
+        masks.
 
     Raises:
         DatasetError: there are no unseen good or no unseen defective images, a defective image was taken for good, or
@@ -140,7 +141,7 @@ def evaluate(detector: Detector, category_dir: Path | str, *, progress: Progress
     for done, sample in enumerate(test, start=1):
         found = detector.inspect(sample.path)
         judged.append((scored_sample(str(sample.path), sample, found), found.verdict))
-        mask = read_mask(sample.mask_path) if sample.mask_path else None
+        mask = read_mask_of(sample.path, found.image.shape, sample.mask_path) if sample.mask_path else None
         if mask is not None and mask.any():
             n_masks += 1
             pixels.add(found.anomaly_map, mask)

@@ -98,7 +98,7 @@ def finite_scores(scores: Scores, state: str) -> NDArray[np.float64]:
     if broken:
         raise DatasetError(
             f"{broken} of {array.size} scores of {state} images are not finite; expected finite numbers. "
-            "The network has probably diverged: train it again with a lower learning rate"
+            "Training has probably not been stable: fit again with another --seed"
         )
     return array
 

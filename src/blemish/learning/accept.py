@@ -23,6 +23,7 @@ from blemish.detection.former import digest, with_graph
 from blemish.detection.history import changed
 from blemish.detection.model_file import LEARNED, NEAREST, Description
 from blemish.detection.scoring import N_WORST
+from blemish.detection.tiling import at_once
 from blemish.detection.zones import from_text
 from blemish.errors import SettingError, TrainingError
 from blemish.images import read_all
@@ -80,12 +81,13 @@ def accept(
     network, reference = bounded_network(detector.model.weights), read_reference(detector.model.graph)
     prepared, counted = _prepared(about, list(different.values()), progress)
     model = DistanceModel(network, reference, SMOOTHING, N_WORST).eval()
-    check_graph(detector.model.graph, model, prepared[:_N_CHECKED])  # that what is extended is what was stored
+    checked = [at_once(image, about.preparation) for image in prepared[:_N_CHECKED]]
+    check_graph(detector.model.graph, model, checked)  # that what is extended is what was stored
     embeddings = embed(network, prepared)
     whole, added = extended(reference, embeddings, counted, _usual_distance(about))
     grown = DistanceModel(network, whole, SMOOTHING, N_WORST).eval()
     graph = build_graph(grown)
-    difference = max(about.graph_difference, check_graph(graph, grown, prepared[:_N_CHECKED]))
+    difference = max(about.graph_difference, check_graph(graph, grown, checked))
     old = replace(about, graph=digest(detector.model.graph))
     learned = _with_learned(about, different)
     new = replace(old, graph=digest(graph), graph_difference=difference, provenance=learned, own_scores={})

@@ -28,6 +28,7 @@ from blemish.detection.evidence import Patches
 from blemish.detection.model_file import HELD_OUT, LEARNED, Description, Model
 from blemish.detection.preparation import Preparation
 from blemish.detection.scoring import N_WORST
+from blemish.detection.tiling import at_once
 from blemish.detection.zones import to_text
 from blemish.errors import DatasetError
 from blemish.images import read_image
@@ -52,7 +53,7 @@ from blemish.results import FloatArray, Threshold
 
 SMOOTHING: Final = 3  # cells a side over which our distances are averaged: single cells are noise
 MOST_REFERENCES: Final = 200  # good images behind our reference set; more of them add little but time
-MOST_CELLS: Final = 4_000_000  # of all of them together, which are in memory at once: 512 MB
+_MOST_CELLS: Final = 4_000_000  # of all of them together, which are in memory at once: 512 MB
 _HELD_OUT_SHARE: Final = 0.2  # share of the good images that set the threshold and are kept out of training
 _LEAST_REFERENCE: Final = 16  # good images left for the reference set where more than a fifth is held out
 _N_CHECKED: Final = 2  # images on which graph and PyTorch are compared
@@ -176,7 +177,7 @@ def nearest_detector(
 
     Args:
         network: trained.
-        prepared: ``images.learned``, prepared; at most `MOST_REFERENCES` and `MOST_CELLS` make the reference set.
+        prepared: ``images.learned``, prepared; at most `MOST_REFERENCES` and `_MOST_CELLS` make the reference set.
         images: which set the threshold.
         terms: what is asked.
         kind: where embeddings are compared.
@@ -189,9 +190,8 @@ def nearest_detector(
         TrainingError: the graph does not score like PyTorch (`learning.graph.check_graph`).
     """
     generator = torch.Generator().manual_seed(terms.seed)
-    cells = max(math.prod(prepared.shape(index)) for index in range(len(prepared))) // BoundedNetwork.STRIDE**2
-    most = len(prepared) if images.in_turn else min(MOST_REFERENCES, max(MOST_CELLS // cells, 1))
-    chosen = torch.randperm(len(prepared), generator=generator)[:most].sort().values.tolist()
+    order = torch.randperm(len(prepared), generator=generator).tolist()
+    chosen = list(range(len(prepared))) if images.in_turn else sorted(within_memory(prepared, order))
     embeddings: list[Tensor] = []
     for done, index in enumerate(chosen, start=1):
         embeddings += embed(network, [prepared.whole(index)])
@@ -225,6 +225,18 @@ def nearest_detector(
         in_turn=found,
         progress=progress,
     )
+
+
+def within_memory(prepared: PreparedImages, order: Sequence[int]) -> list[int]:
+    """Choose images for the reference set, in this order, as many as `MOST_REFERENCES` and `_MOST_CELLS` allow."""
+    cells = prepared.shapes.prod(axis=1) // BoundedNetwork.STRIDE**2  # (n,)
+    chosen: list[int] = []
+    left = max(_MOST_CELLS, int(cells.min()))  # one at least
+    for index in order:
+        if len(chosen) < MOST_REFERENCES and cells[index] <= left:
+            chosen.append(index)
+            left -= int(cells[index])
+    return chosen
 
 
 def scores_in_turn(
@@ -356,7 +368,8 @@ def build_detector(
 ) -> Detector:
     """Write the graph of a model, prove it, and set the threshold, by held-out images or those left out in turn."""
     graph = build_graph(model)
-    checked = (preparation.apply(read_image(path)) for path in (*images.held_out, *images.learned)[:_N_CHECKED])
+    first = (*images.held_out, *images.learned)[:_N_CHECKED]
+    checked = (at_once(preparation.apply(read_image(path)), preparation) for path in first)
     description = Description(
         category=images.category,
         method=making.method,

@@ -422,7 +422,7 @@ def check_graph(graph: bytes, model: DistanceModel, images: Iterable[FloatArray]
     if not excess <= TOLERANCE:
         raise TrainingError(
             f"The graph's distances differ from PyTorch's by {difference:.2g}; at most {TOLERANCE:g} (above a distance "
-            f"of 1: that share of it) is accepted. Was training stable? Use a smaller learning rate or fewer epochs."
+            f"of 1: that share of it) is accepted. Training may not have been stable: fit again with another --seed."
         )
     return difference
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from blemish.datasets import Sample, content_hash, read_marked
 from blemish.detection.preparation import Preparation
 from blemish.errors import DatasetError
-from blemish.images import read_image, read_mask
+from blemish.images import read_image, read_mask, read_mask_of
 from blemish.results import FloatArray
 
 if TYPE_CHECKING:
@@ -78,13 +78,7 @@ def marked_images(sources: Sequence[Path | str], good: Iterable[Path]) -> Marked
 def _marks_something(sample: Sample) -> bool:
     if sample.mask_path is None:
         return False
-    mask, image = read_mask(sample.mask_path), read_image(sample.path)
-    if mask.shape != image.shape:
-        raise DatasetError(
-            f"The mask '{sample.mask_path}' has {mask.shape[0]} x {mask.shape[1]} pixels, its image '{sample.path}' "
-            f"{image.shape[0]} x {image.shape[1]}; expected the same. Draw the mask on the image itself."
-        )
-    return bool(mask.any())
+    return bool(read_mask_of(sample.path, read_image(sample.path).shape, sample.mask_path).any())
 
 
 class KnownDefects:

@@ -130,7 +130,8 @@ class PreparedImages:
             read_all(paths, keep)
             file.flush()
             pixels = np.memmap(file, dtype=np.uint16, mode="r")
-        ends = np.cumsum([height * width for height, width in shapes]).tolist()
+        self.shapes = np.array(shapes)  # (n, 2) int: rows and columns of every image
+        ends = np.cumsum(self.shapes.prod(axis=1)).tolist()
         self._images = [
             pixels[end - height * width : end].reshape(height, width)
             for end, (height, width) in zip(ends, shapes, strict=True)
@@ -179,8 +180,9 @@ def draw_batch(
     """Cut the images of a step and give them defects; depends on nothing but its arguments.
 
     Aligned images are cut at one and the same place, others anywhere. All are cut to the largest size that fits into
-    each, so that nothing has to be made up beyond an edge. An image is never its own reference: no inspection ever sees
-    such a distance.
+    each, so that nothing has to be made up beyond an edge; where sizes differ, most come from images at least as large
+    as one that is drawn first, or the smallest of a dozen would always decide. An image is never its own reference: no
+    inspection ever sees such a distance.
 
     Args:
         images: prepared good images.
@@ -211,20 +213,26 @@ def _cut_and_spoil(
     rng: np.random.Generator,
 ) -> Batch:
     n_images = settings.n_reference + settings.n_defective
-    order = rng.permutation(len(images))
+    order = _some_of_one_size(images.shapes, settings.crop, n_images, rng)
     first = max(1, min(settings.n_reference, len(images) * settings.n_reference // n_images))  # to be the reference set
     chosen = np.concatenate([
         np.resize(order[:first], settings.n_reference),  # repeated where there are too few
         np.resize(order[first:], settings.n_defective),
     ])  # fmt: skip
-    shapes = np.array([images.shape(index) for index in chosen])  # (n, 2)
+    shapes = images.shapes[chosen]  # (n, 2)
     shown = [] if known is None else rng.integers(len(known), size=settings.n_known).tolist()
     smallest = shapes.min(axis=0) if known is None else np.min([*shapes, *map(known.shape, shown)], axis=0)
     stride, coarsest = BoundedNetwork.STRIDE, BoundedNetwork.COARSEST
-    height, width = (min(settings.crop, int(side)) // stride * stride for side in smallest)
-    corners = rng.integers(0, shapes + 1 - np.array([height, width]))  # (n, 2)
+    size = np.minimum(settings.crop, smallest) // stride * stride  # (2,)
     if settings.aligned:
-        corners[:] = corners[0] // coarsest * coarsest  # a location is the same cell in every image, cut or whole
+        # A location is the same cell in every image, cut or whole. A little larger, so that the last crop ends where
+        # the images end.
+        size += (smallest - size) % coarsest // stride * stride
+        corners = rng.integers(0, (shapes - size) // coarsest + 1) * coarsest  # (n, 2)
+        corners[:] = corners[0]
+    else:
+        corners = rng.integers(0, shapes - size + 1)
+    height, width = size.tolist()
     crops = [
         np.clip(vary_light(images.cut(index, top, left, height, width), rng)[0], 0, 1)
         for index, (top, left) in zip(chosen, corners, strict=True)
@@ -247,6 +255,23 @@ def _cut_and_spoil(
         return batch
     top, left = corners[0] // stride
     return replace(batch, counted=counted[top : top + height // stride, left : left + width // stride])
+
+
+def _some_of_one_size(shapes: NDArray[np.int64], crop: int, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Put images in random order, so that the first n are at least as large as one of them, as far as there are such.
+
+    Args:
+        shapes: ``(images, 2)``, rows and columns.
+        crop: largest side that is cut; larger images do not differ.
+        n: how many are needed.
+        rng: of the order.
+    """
+    order = rng.permutation(len(shapes))
+    cut = np.minimum(shapes, crop)
+    if (cut == cut[0]).all():
+        return order
+    fits = (cut[order] >= cut[order[rng.integers(min(n, len(order)))]]).all(axis=1)
+    return np.concatenate([order[fits], order[~fits]])
 
 
 def _shows_a_defect(batch: Batch) -> bool:

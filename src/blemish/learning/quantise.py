@@ -7,7 +7,6 @@ learned from, and on synthetic defects on them. Only what holds and pays is hand
 
 from __future__ import annotations
 
-import math
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,7 @@ from blemish.detection.former import digest, with_graph
 from blemish.detection.history import changed
 from blemish.detection.model_file import Description
 from blemish.detection.runtime import seconds_in_turns
-from blemish.detection.tiling import WHOLE
+from blemish.detection.tiling import at_once
 from blemish.detection.zones import from_text
 from blemish.errors import DatasetError, SettingError, TrainingError
 from blemish.images import read_image
@@ -175,14 +174,8 @@ def quantise(
 
 def calibration_images(about: Description, learned: Sequence[Path]) -> list[FloatArray]:
     """Prepare good images that show the ranges, spread over those given; of very large ones a part does."""
-    prepared: list[FloatArray] = []
-    for path in _spread(learned, _RANGED):
-        pixels = about.preparation.apply(read_image(path))
-        if about.preparation.height is None and pixels.size > WHOLE:
-            side = math.isqrt(WHOLE)
-            pixels = np.ascontiguousarray(pixels[:side, :side])
-        prepared.append(pixels)
-    return prepared
+    preparation = about.preparation
+    return [at_once(preparation.apply(read_image(path)), preparation) for path in _spread(learned, _RANGED)]
 
 
 def _spread(paths: Sequence[Path], most: int) -> list[Path]:

@@ -290,7 +290,7 @@ def _farthest(points: Tensor, nearest: Tensor, most: int, least: float = math.in
 
 
 def _nearest_products(points: Tensor, there: Tensor) -> Tensor:
-    """Return the product of each point ``(S, n, D)`` with the nearest that is there ``(S or none, k, D)``: ``(S, n)``."""
+    """Return the product of each point ``(S, n, D)`` with the nearest of ``(S, k, D)`` or ``(k, D)``: ``(S, n)``."""
     parts = torch.split(points, _CELLS_AT_ONCE, dim=1)
     return torch.cat([(part @ there.transpose(-2, -1)).amax(dim=2) for part in parts], dim=1)
 

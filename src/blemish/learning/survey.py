@@ -15,7 +15,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from blemish.detection.preparation import Preparation
+from blemish.detection.preparation import LEAST_PX, Preparation
 from blemish.errors import DatasetError
 from blemish.images import read_all, resize
 from blemish.learning.network import WIDE, BoundedNetwork
@@ -26,13 +26,14 @@ from blemish.results import FloatArray
 AREA_PX: Final = {Reference.LOCATION: 384**2, Reference.CATEGORY: 800**2}  # largest area of prepared images
 COARSE_AREA_PX: Final = 256**2  # of parts that are placed, and of aligned ones that the network is not trained on
 SAME_SIZE: Final = 0.05  # sizes that differ by no more than this share are one size
+MOST_ODD: Final = 0.1  # share of the images that may have another size: a few oversights do not unmake a line
 ALIGNED: Final = 0.3  # share of what images show that their mean must explain for parts to count as aligned
 PLACED: Final = 0.5  # share above which parts count as placed: a place says most of what belongs there
 _SMALL: Final = 64  # pixels a side at which images are compared with their mean
 _SHADING: Final = 8.0  # pixels of these; coarser differences are light, not parts
 _DEGREE: Final = 4  # of the polynomial that light from the side or a dark corner follow
 _QUANTILES: Final = (0.001, 0.999)  # of all pixels: what lies beyond is glare and dead pixels
-LEAST_RANGE: Final = 1 / 255  # of grey values; images with less show nothing
+_LEAST_RANGE: Final = 0.5 / 255  # of grey values; images with less show nothing. A camera may fill 10 of 16 bits
 _HEADROOM: Final = 0.1  # of the grey range, kept free at both ends for defects brighter or darker than anything good
 
 
@@ -43,10 +44,11 @@ class Survey:
     n_images: int
     height: int  # rows of the median image
     width: int
-    same_size: bool
+    same_size: bool  # all but `odd` have nearly the median size
+    odd: tuple[str, ...]  # names of images of another size, where they are few; otherwise none
     darkest: float  # grey values between which nearly all pixels lie
     brightest: float
-    explained: float  # share of the variance of images that their mean explains, 0 to 1; 0 for sizes that differ
+    explained: float  # share of the variance that the mean explains, 0 to 1, without `odd`; 0 if sizes differ
 
     @property
     def reference(self) -> Reference:
@@ -66,11 +68,11 @@ class Survey:
         area = COARSE_AREA_PX if is_coarse else AREA_PX[reference]
         scale = min(1.0, math.sqrt(area / (self.height * self.width)))
         stride = BoundedNetwork.STRIDE
-        fixed = self.same_size or reference is Reference.LOCATION
+        fixed = reference is Reference.LOCATION or (self.same_size and not self.odd)
         black, white = with_headroom(self.darkest, self.brightest)
         return Preparation(
-            height=max(round(self.height * scale / stride), 1) * stride if fixed else None,
-            width=max(round(self.width * scale / stride), 1) * stride if fixed else None,
+            height=_side(self.height, scale) if fixed else None,
+            width=_side(self.width, scale) if fixed else None,
             scale=scale,
             black=black,
             white=white,
@@ -86,6 +88,9 @@ class Survey:
         why = share if self.same_size else "the images differ in size"
         if reference is not self.reference:
             why = f"as asked for, although {why}"
+        if self.odd:
+            named = ", ".join(self.odd)
+            why += f" (of another size, and looked at all the same: {named}; are they of this part, and whole?)"
         if reference is Reference.LOCATION:
             return f"Each location is compared with the same location of good images: {why}."
         return f"Each location is compared with good images anywhere: {why}."
@@ -122,22 +127,30 @@ def survey(paths: Sequence[Path], progress: Progress = silent) -> Survey:
             f"All {len(pictures)} good images look exactly alike. Expected photographs of different parts: from copies "
             "of one picture nothing can be learned about how good parts differ."
         )
-    if brightest - darkest < LEAST_RANGE:
+    if brightest - darkest < _LEAST_RANGE:
         raise DatasetError(
             f"The good images are all of one colour (grey values from {darkest:.3f} to {brightest:.3f}). Expected "
             "photographs of parts; check exposure and export."
         )
     median = np.median(sides, axis=0).round().astype(int)
-    same_size = bool((np.abs(sides - median) <= SAME_SIZE * median).all())
+    usual = (np.abs(sides - median) <= SAME_SIZE * median).all(axis=1)  # (n,)
+    same_size = bool(np.mean(~usual) <= MOST_ODD)
     return Survey(
         n_images=len(sides),
         height=int(median[0]),
         width=int(median[1]),
         same_size=same_size,
+        odd=tuple(path.name for path, is_usual in zip(paths, usual, strict=True) if not is_usual) if same_size else (),
         darkest=darkest,
         brightest=brightest,
-        explained=_explained_by_mean(pictures) if same_size else 0.0,
+        explained=_explained_by_mean(pictures[usual]) if same_size else 0.0,
     )
+
+
+def _side(side: int, scale: float) -> int:
+    """Return to how many pixels a side is resized where all images get one size: whole cells, some at least."""
+    stride = BoundedNetwork.STRIDE
+    return max(round(max(side * scale, min(side, LEAST_PX)) / stride), 1) * stride
 
 
 def grey_range(greys: FloatArray) -> tuple[float, float]:

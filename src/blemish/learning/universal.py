@@ -28,12 +28,13 @@ from blemish.images import resize
 from blemish.learning.defects import STRUCTURAL, SURFACE, any_defect, vary_light
 from blemish.learning.nearest import Batch, DenseTriplets, DrawnAhead, NearestSettings, nearest_normal_loss, spoil
 from blemish.learning.network import WIDE, BoundedNetwork
-from blemish.learning.survey import LEAST_RANGE, grey_range, with_headroom
+from blemish.learning.survey import grey_range, with_headroom
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray
 
 PASTED: Final = (*STRUCTURAL, *SURFACE)  # defects that are not physical
 _AHEAD: Final = 4  # steps whose pictures are made while the network works on another
+_LEAST_RANGE: Final = 1 / 255  # of the grey values of a kind, or it is drawn anew
 _ZOOM: Final = 2.0  # pictures are drawn up to so many times as large as they are kept: details sharp and soft
 
 
@@ -119,7 +120,7 @@ def draw_kind(settings: UniversalSettings, kind: int) -> NDArray[np.uint8]:
             for _ in range(settings.n_pictures)
         ])  # fmt: skip
         darkest, brightest = grey_range(pictures[: settings.n_reference])
-        if brightest - darkest > LEAST_RANGE:  # few kinds are drawn too faint to show anything
+        if brightest - darkest > _LEAST_RANGE:  # few kinds are drawn too faint to show anything
             break
     black, white = with_headroom(darkest, brightest)
     stretched: NDArray[np.uint8] = np.rint(255 * np.clip((pictures - black) / (white - black), 0, 1)).astype(np.uint8)
