@@ -11,13 +11,15 @@ import torch
 from blemish.datasets import content_hash
 from blemish.detection.detector import Detector
 from blemish.detection.model_file import HELD_OUT, LEARNED
+from blemish.detection.preparation import Preparation
 from blemish.drawing import FLAWS, SURFACES, draw_surface
 from blemish.errors import DatasetError, SettingError
 from blemish.images import write_image
-from blemish.learning import nearest
-from blemish.learning.assembly import find_suspects, hold_out, provenance, run_id
+from blemish.learning import assembly, nearest
+from blemish.learning.assembly import find_suspects, hold_out, provenance, run_id, within_memory
 from blemish.learning.fit import DEFAULT_ALPHA, fit
-from blemish.learning.network import NEAR, BoundedNetwork
+from blemish.learning.nearest import PreparedImages
+from blemish.learning.network import NEAR, WIDE, BoundedNetwork
 from blemish.learning.reference import MEDOIDS, Reference
 from blemish.results import FloatArray
 
@@ -108,6 +110,20 @@ class TestSuspects:
 
     def test_copies_of_one_image_are_no_suspects(self, kind: Reference) -> None:
         assert suspects(embeddings(1) * 30, kind) == []
+
+
+def test_a_reference_set_takes_as_many_images_as_fit_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One huge image among others costs the others nothing; where there are only huge ones, one is taken."""
+    draw(tmp_path, "leather", 6)
+    write_image(tmp_path / "huge.png", np.random.default_rng(0).random((400, 400), dtype=np.float32))
+    preparation = Preparation(None, None, 1.0, 0.0, 1.0, 4, WIDE.view, 4, 2)
+    prepared = PreparedImages(sorted(tmp_path.iterdir()), preparation)  # the huge one is the last
+    monkeypatch.setattr(assembly, "_MOST_CELLS", 4 * 24**2 + 1)
+    assert within_memory(prepared, [6, 2, 0, 5, 1, 3, 4]) == [2, 0, 5, 1]
+    monkeypatch.setattr(assembly, "_MOST_CELLS", 10)
+    assert within_memory(prepared, [6, 2, 0]) == [2]
 
 
 class TestHoldOut:

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from blemish.datasets import content_hash, read_category
@@ -14,6 +15,7 @@ from blemish.evaluation.evaluate import Evaluation, evaluate
 from blemish.evaluation.intervals import auroc_interval, share_interval
 from blemish.evaluation.metrics import average_precision, f1_max
 from blemish.evaluation.page import write_evaluation
+from blemish.images import write_image
 
 
 @pytest.fixture(scope="module")
@@ -80,4 +82,14 @@ def test_one_image_cannot_be_both_good_and_defective(detector: Detector, categor
     shutil.copy(category_dir / "test" / "good" / "000.png", tmp_path / "same.png")
     listed.write_text("\n".join(["path,defect_type,split", *lines, "same.png,stain,test"]))
     with pytest.raises(DatasetError, match=r"000\.png' is listed as good, and '.*same\.png' as stain"):
+        evaluate(detector, listed)
+
+
+def test_a_mask_of_another_size_is_named(detector: Detector, category_dir: Path, tmp_path: Path) -> None:
+    stain = next((category_dir / "test" / "stain").glob("*.png"))
+    good = category_dir / "test" / "good" / "000.png"
+    write_image(tmp_path / "mask.png", np.ones((7, 9), dtype=np.float32))
+    listed = tmp_path / "list.csv"
+    listed.write_text(f"path,defect_type,split,mask\n{good},good,test,\n{stain},stain,test,mask.png\n")
+    with pytest.raises(DatasetError, match=r"mask\.png' has 7 x 9 pixels, its image '.*000\.png' 160 x 150"):
         evaluate(detector, listed)

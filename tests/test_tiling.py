@@ -11,7 +11,7 @@ from blemish.detection.detector import Detector
 from blemish.detection.preparation import Preparation
 from blemish.detection.runtime import Distances, Runtime
 from blemish.detection.scoring import N_WORST
-from blemish.detection.tiling import measure, reach
+from blemish.detection.tiling import at_once, measure, reach
 from blemish.errors import ModelFileError
 from blemish.learning.assembly import SMOOTHING
 from blemish.learning.graph import DistanceModel, build_graph
@@ -164,3 +164,12 @@ def test_a_detector_finds_in_tiles_what_it_finds_in_the_whole_image(
         tiled.evidence and whole.evidence and tiled.evidence.row == whole.evidence.row
     )
     np.testing.assert_allclose(tiled.anomaly_map, whole.anomaly_map, atol=BOUND)
+
+
+@pytest.mark.parametrize(("height", "width"), [(100, 100), (1024, 1024), (3000, 1100), (20, 60_000)])
+def test_of_an_image_too_large_for_a_graph_at_once_a_part_is_taken(height: int, width: int) -> None:
+    image = np.zeros((height, width), dtype=np.float32)
+    part = at_once(image, OURS)
+    assert part.size <= tiling.WHOLE
+    assert part.shape == image.shape or image.size > tiling.WHOLE
+    assert at_once(image, replace(OURS, height=height, width=width)) is image
