@@ -180,7 +180,7 @@ def draw_batch(
     """Cut the images of a step and give them defects; depends on nothing but its arguments.
 
     Aligned images are cut at one and the same place, others anywhere. All are cut to the largest size that fits into
-    each, so that nothing has to be made up beyond an edge; where sizes differ, most come from images at least as large
+    each, so that nothing has to be made up beyond an edge; where sizes differ, all come from images at least as large
     as one that is drawn first, or the smallest of a dozen would always decide. An image is never its own reference: no
     inspection ever sees such a distance.
 
@@ -214,7 +214,7 @@ def _cut_and_spoil(
 ) -> Batch:
     n_images = settings.n_reference + settings.n_defective
     order = _some_of_one_size(images.shapes, settings.crop, n_images, rng)
-    first = max(1, min(settings.n_reference, len(images) * settings.n_reference // n_images))  # to be the reference set
+    first = max(1, min(settings.n_reference, len(order) * settings.n_reference // n_images))  # to be the reference set
     chosen = np.concatenate([
         np.resize(order[:first], settings.n_reference),  # repeated where there are too few
         np.resize(order[first:], settings.n_defective),
@@ -258,20 +258,20 @@ def _cut_and_spoil(
 
 
 def _some_of_one_size(shapes: NDArray[np.int64], crop: int, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Put images in random order, so that the first n are at least as large as one of them, as far as there are such.
+    """Choose images that are at least as large as one that is drawn, in random order; all where no two are.
 
     Args:
         shapes: ``(images, 2)``, rows and columns.
         crop: largest side that is cut; larger images do not differ.
-        n: how many are needed.
+        n: how many a step needs: the one is drawn among as many.
         rng: of the order.
     """
     order = rng.permutation(len(shapes))
     cut = np.minimum(shapes, crop)
     if (cut == cut[0]).all():
         return order
-    fits = (cut[order] >= cut[order[rng.integers(min(n, len(order)))]]).all(axis=1)
-    return np.concatenate([order[fits], order[~fits]])
+    fitting = order[(cut[order] >= cut[order[rng.integers(min(n, len(order)))]]).all(axis=1)]
+    return fitting if len(fitting) > 1 else order
 
 
 def _shows_a_defect(batch: Batch) -> bool:
