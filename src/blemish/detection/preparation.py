@@ -14,7 +14,12 @@ from blemish.results import FloatArray
 from blemish.strips import STRIP, GreyImage
 
 _TOUCHED = 1e-3  # share of a prepared pixel that must be in a mask: less is rounding
-LEAST_PX: Final = 32  # no axis is shrunk below this: a smaller image has nothing left to look at
+_LEAST_PX: Final = 32  # no axis is shrunk below this: a smaller image has nothing left to look at
+
+
+def shrunk(side: int, scale: float) -> float:
+    """Return the length of a side of so many pixels at a scale of at most 1, but never less than can be looked at."""
+    return max(side * scale, min(side, _LEAST_PX))
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,7 @@ class Preparation:
         return self._scaled(height), self._scaled(width)
 
     def _scaled(self, side: int) -> int:
-        return max(round(side * self.scale), min(side, LEAST_PX))
+        return round(shrunk(side, self.scale))
 
     def apply(self, image: FloatArray) -> FloatArray:
         """Prepare an image that is whole in memory, as `prepared` does.

@@ -66,7 +66,11 @@ class DistanceModel(nn.Module):
 
     def of_embeddings(self, embeddings: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Go on from embeddings ``(B, D, h, w)``."""
-        distances = smooth(self.reference(embeddings), self.smoothing) * counted  # (B, h, w)
+        return self.of_distances(self.reference(embeddings), counted)
+
+    def of_distances(self, distances: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Go on from the distance of every location to the reference set, ``(B, h, w)``."""
+        distances = smooth(distances, self.smoothing) * counted
         n_counted = int(counted.expand(distances.shape[1:]).sum())
         largest = distances.amax(dim=(1, 2))
         score = largest if self.n_worst is None else mean_of_worst(distances, self.n_worst, n_counted)
@@ -411,11 +415,12 @@ def check_graph(graph: bytes, model: DistanceModel, images: Iterable[FloatArray]
     for image in images:
         with torch.inference_mode():
             embeddings = model.network(torch.from_numpy(image)[None, None])  # (1, D, h, w)
+            distances = model.reference(embeddings)  # (1, h, w)
         everything = np.ones((1, 1), dtype=np.float32)
-        below = np.ones(embeddings.shape[2:], dtype=np.float32)
+        below = np.ones(distances.shape[1:], dtype=np.float32)
         below[: len(below) // 2] = 0
         for counted in (everything, below):
-            for ours, theirs in _pairs(runtime, model, image, embeddings, counted):
+            for ours, theirs in _pairs(runtime, model, image, embeddings, distances, counted):
                 apart = np.abs(ours - theirs)
                 difference = float(np.maximum(difference, apart.max()))  # unlike max(), keeps a NaN
                 excess = float(np.maximum(excess, (apart / np.maximum(theirs, 1)).max()))
@@ -428,9 +433,14 @@ def check_graph(graph: bytes, model: DistanceModel, images: Iterable[FloatArray]
 
 
 def _pairs(
-    runtime: Runtime, model: DistanceModel, image: FloatArray, embeddings: Tensor, counted: FloatArray
+    runtime: Runtime,
+    model: DistanceModel,
+    image: FloatArray,
+    embeddings: Tensor,
+    distances: Tensor,
+    counted: FloatArray,
 ) -> list[tuple[FloatArray, FloatArray]]:
-    """Return what the graph says of an image, and PyTorch of its embeddings ``(1, D, h, w)``.
+    """Return what the graph says of an image, and PyTorch of its embeddings ``(1, D, h, w)`` and their distances.
 
     That is the distance map, score, maximum and mean, and how near is nearest.
     """
@@ -439,16 +449,20 @@ def _pairs(
     except ModelFileError as error:  # distances that are not finite
         raise TrainingError(f"The graph cannot be used: {error}") from error
     with torch.inference_mode():
-        theirs = model.of_embeddings(embeddings, torch.from_numpy(counted))
+        theirs = model.of_distances(distances, torch.from_numpy(counted))
     ours = (found.distance_map, found.score, found.max_distance, found.mean_distance)
     pairs = [(np.asarray(one, np.float32), other[0].numpy()) for one, other in zip(ours, theirs, strict=True)]
     if isinstance(model.reference, (ToNearestHere, ToNearest)) and found.nearest is not None:
-        pairs.append(_nearest(found.distance_map, found.nearest, model.reference, embeddings))
+        pairs.append(_nearest(found.distance_map, found.nearest, model.reference, embeddings, distances))
     return pairs
 
 
 def _nearest(
-    distance_map: FloatArray, number: int, reference: ToNearestHere | ToNearest, embeddings: Tensor
+    distance_map: FloatArray,
+    number: int,
+    reference: ToNearestHere | ToNearest,
+    embeddings: Tensor,
+    distances: Tensor,
 ) -> tuple[FloatArray, FloatArray]:
     """Return how far the embedding lies that the graph calls nearest, and how far the nearest one does: ties aside.
 
@@ -457,4 +471,4 @@ def _nearest(
     i, j = np.unravel_index(distance_map.argmax(), distance_map.shape)
     with torch.inference_mode():
         named = distance_of_product(embeddings[0, :, i, j] @ reference.vectors[number])
-        return named.square().numpy(), reference(embeddings)[0, i, j].square().numpy()
+        return named.square().numpy(), distances[0, i, j].square().numpy()

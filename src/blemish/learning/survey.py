@@ -15,7 +15,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from blemish.detection.preparation import LEAST_PX, Preparation
+from blemish.detection.preparation import Preparation, shrunk
 from blemish.errors import DatasetError
 from blemish.images import read_all, resize
 from blemish.learning.network import WIDE, BoundedNetwork
@@ -150,7 +150,7 @@ def survey(paths: Sequence[Path], progress: Progress = silent) -> Survey:
 def _side(side: int, scale: float) -> int:
     """Return to how many pixels a side is resized where all images get one size: whole cells, some at least."""
     stride = BoundedNetwork.STRIDE
-    return max(round(max(side * scale, min(side, LEAST_PX)) / stride), 1) * stride
+    return max(round(shrunk(side, scale) / stride), 1) * stride
 
 
 def grey_range(greys: FloatArray) -> tuple[float, float]:
