@@ -368,8 +368,8 @@ class RandomTriplets(NearestTriplets):
         batch, settings = self._batches.take(step), self._settings
         embeddings = self._embed([batch], device)  # (R + N, D, h, w)
         cells = embeddings.permute(0, 2, 3, 1)  # (R + N, h, w, D)
-        good = cells[: settings.n_reference].flatten(0, 2)
-        others = cells[settings.n_reference :].flatten(0, 2)
+        good = cells[: len(batch.reference)].flatten(0, 2)
+        others = cells[len(batch.reference) :].flatten(0, 2)
         generator = torch.Generator().manual_seed(int(np.random.default_rng([settings.seed, step, 1]).integers(2**62)))
         n = settings.triplets
         anchors = torch.randint(len(good), (n,), generator=generator)

@@ -268,6 +268,42 @@ class TestBatch:
         assert (len(batch.reference), len(batch.defective)) == (settings.n_reference, settings.n_defective)
 
 
+class TestLargeCrops:
+    SIDES = (256, 320, 384, 512)
+
+    @pytest.mark.parametrize("side", SIDES)
+    def test_are_as_much_work_a_step(self, side: int) -> None:
+        usual, large = NearestSettings(aligned=False), NearestSettings(aligned=False).for_crops_of(side, side)
+        pixels = (large.n_reference + large.n_defective) * side**2
+        assert pixels == pytest.approx((usual.n_reference + usual.n_defective) * 256**2, rel=0.1)
+
+    @pytest.mark.parametrize("side", SIDES)
+    def test_have_as_many_defects_a_step(self, side: int) -> None:
+        usual, large = NearestSettings(aligned=False), NearestSettings(aligned=False).for_crops_of(side, side)
+        assert large.n_defective * large.most_defects == pytest.approx(usual.n_defective * usual.most_defects, rel=0.15)
+
+    def test_leave_at_least_one_image_of_each_sort(self) -> None:
+        vast = NearestSettings(aligned=False).for_crops_of(4096, 4096)
+        assert min(vast.n_reference, vast.n_defective, vast.n_known) == 1
+
+    @pytest.mark.parametrize("shape", [(256, 256), (16, 64), (128, 512)])
+    def test_usual_ones_and_smaller_ones_are_as_the_settings_say(self, shape: tuple[int, int]) -> None:
+        usual = NearestSettings(aligned=False)
+        assert usual.for_crops_of(*shape) == usual
+
+    def test_are_drawn_so(self, tmp_path: Path) -> None:
+        images = prepared(tmp_path, [np.full((384, 448), 0.5, np.float32)] * 13)
+        settings = NearestSettings.of(Reference.CATEGORY, 0.0, seed=0)
+        large = settings.for_crops_of(384, 384)
+        batch = draw_batch(images, settings, step=0)
+        assert batch.reference.shape == (large.n_reference, 384, 384)
+        assert batch.defective.shape == (large.n_defective, 384, 384)
+
+    def test_are_for_what_is_compared_anywhere(self) -> None:
+        anywhere, aligned = (NearestSettings.of(kind, 0.4, seed=0) for kind in (Reference.CATEGORY, Reference.LOCATION))
+        assert anywhere.crop > aligned.crop
+
+
 def test_the_more_the_mean_explains_the_more_is_learned_from_other_places() -> None:
     shares = [NearestSettings.of(Reference.LOCATION, explained, seed=0).elsewhere for explained in (0.0, 0.3, 0.5, 1.0)]
     assert shares[:3] == [0.0, 0.3, 0.5]

@@ -51,6 +51,8 @@ from blemish.results import FloatArray
 
 _AHEAD: Final = 3  # batches drawn while the network works on another
 _MOST_ELSEWHERE: Final = 0.6  # of all triplets; the others are needed for drawn defects
+_USUAL_CROP_PX: Final = 256**2  # a step is 13 of these, or fewer that are larger
+_LARGE_CROP: Final = 384  # pixels a side
 _FAR: Final = 6  # cells that are surely another place
 _BANK: Final = 2048  # embeddings in the reference set of a step where images are not aligned
 _MOST_DRAWS: Final = 100  # of one step, until a defect lies outside of the ignored zones
@@ -68,7 +70,7 @@ class NearestSettings:
     near: bool = False  # with a near sight, for parts that are placed (`survey.PLACED`)
     seed: int = 0  # of the initial weights and of every draw
     crop: int = 256  # largest side in pixels of what is cut from an image
-    n_reference: int = 5  # good images in the reference set of a step
+    n_reference: int = 5  # good images in the reference set of a step; this and the next three for crops of 256 x 256
     n_defective: int = 8  # images with synthetic defects
     most_defects: int = 5  # on one of them; at least one
     n_known: int = 3  # more images, with known defects, where such are given
@@ -94,10 +96,25 @@ class NearestSettings:
 
         The more a place says about what belongs there, the more there is to learn from other places. Turned parts, of
         which places say little, lose by it; so the share is what the mean explains, up to `_MOST_ELSEWHERE`.
+
+        Crops that are compared anywhere are large: in one of 256 pixels a cell in twelve has all that it sees inside,
+        at inspection most have. Where places are compared it is the *number* of images that makes the reference
+        set, and larger crops are fewer.
         """
         if reference is not Reference.LOCATION:
-            return cls(aligned=False, seed=seed)
+            return cls(aligned=False, crop=_LARGE_CROP, seed=seed)
         return cls(aligned=True, near=explained > PLACED, seed=seed, elsewhere=min(explained, _MOST_ELSEWHERE))
+
+    def for_crops_of(self, height: int, width: int) -> NearestSettings:
+        """Take fewer images, with more defects on each, where crops are large, so that every step is the same work."""
+        larger = max(1.0, height * width / _USUAL_CROP_PX)
+        return replace(
+            self,
+            n_reference=max(1, round(self.n_reference / larger)),
+            n_defective=max(1, round(self.n_defective / larger)),
+            most_defects=round(self.most_defects * larger),
+            n_known=max(1, round(self.n_known / larger)),
+        )
 
 
 class PreparedImages:
@@ -214,6 +231,9 @@ def _cut_and_spoil(
 ) -> Batch:
     n_images = settings.n_reference + settings.n_defective
     order = _some_of_one_size(images.shapes, settings.crop, n_images, rng)
+    smallest = images.shapes[order[:n_images]].min(axis=0)  # (2,)
+    settings = settings.for_crops_of(*np.minimum(settings.crop, smallest).tolist())
+    n_images = settings.n_reference + settings.n_defective
     first = max(1, min(settings.n_reference, len(order) * settings.n_reference // n_images))  # to be the reference set
     chosen = np.concatenate([
         np.resize(order[:first], settings.n_reference),  # repeated where there are too few
@@ -221,7 +241,7 @@ def _cut_and_spoil(
     ])  # fmt: skip
     shapes = images.shapes[chosen]  # (n, 2)
     shown = [] if known is None else rng.integers(len(known), size=settings.n_known).tolist()
-    smallest = shapes.min(axis=0) if known is None else np.min([*shapes, *map(known.shape, shown)], axis=0)
+    smallest = np.min([smallest, *map(known.shape, shown)] if known is not None else [smallest], axis=0)
     stride, coarsest = BoundedNetwork.STRIDE, BoundedNetwork.COARSEST
     size = np.minimum(settings.crop, smallest) // stride * stride  # (2,)
     if settings.aligned:
@@ -432,7 +452,7 @@ class NearestTriplets(DenseTriplets[Batch]):
         """Draw the batch of a step; return the mean loss of its triplets and their number."""
         batch, settings = self._batches.take(step), self._settings
         embeddings = self._embed([batch], device)  # (R + N, D, h, w)
-        reference, images = embeddings[: settings.n_reference], embeddings[settings.n_reference :]
+        reference, images = embeddings[: len(batch.reference)], embeddings[len(batch.reference) :]
         generator = torch.Generator().manual_seed(int(np.random.default_rng([settings.seed, step, 1]).integers(2**62)))
         loss = nearest_normal_loss(reference, images, batch.defects, settings, generator, batch.counted, batch.n_known)
         return loss, settings.triplets
