@@ -178,6 +178,21 @@ class TestBatches:
         batch = draw_batch(scenes, NearestSettings(aligned=False, crop=48), 0, known=small)
         assert batch.reference.shape[1:] == batch.defective.shape[1:] == (40, 48)
 
+    def test_small_ones_leave_as_many_images_in_a_step(self, folder: Path) -> None:
+        large = prepared(folder, [(384, 384)] * 13, seed=4)
+        small = KnownDefects(prepared(folder, [(40, 60)], seed=4), [np.ones((40, 60), dtype=bool)])
+        settings = NearestSettings(aligned=False, crop=384)
+        batch = draw_batch(large, settings, 0, known=small)
+        assert (len(batch.reference), batch.n_known) == (settings.n_reference, settings.n_known)
+
+    def test_are_as_many_where_crops_are_large(self, folder: Path) -> None:
+        large = prepared(folder, [(384, 384)] * 13, seed=4)
+        known = KnownDefects(prepared(folder, [(400, 384)], seed=5), [np.ones((400, 384), dtype=bool)])
+        settings = NearestSettings(aligned=False, crop=384)
+        batch = draw_batch(large, settings, 0, known=known)
+        assert batch.n_known == settings.n_known
+        assert len(batch.defective) == settings.for_crops_of(384, 384).n_defective + settings.n_known
+
     def test_aligned_images_are_all_cut_at_one_place(self, scenes: PreparedImages, aligned_known: KnownDefects) -> None:
         settings = NearestSettings(aligned=True, crop=64)
         whole, shown = masks([(96, 96)] * 2), 0

@@ -284,7 +284,7 @@ class TestLargeCrops:
 
     def test_leave_at_least_one_image_of_each_sort(self) -> None:
         vast = NearestSettings(aligned=False).for_crops_of(4096, 4096)
-        assert min(vast.n_reference, vast.n_defective, vast.n_known) == 1
+        assert min(vast.n_reference, vast.n_defective) == 1
 
     @pytest.mark.parametrize("shape", [(256, 256), (16, 64), (128, 512)])
     def test_usual_ones_and_smaller_ones_are_as_the_settings_say(self, shape: tuple[int, int]) -> None:
@@ -374,6 +374,15 @@ class TestZones:
             batch = draw_batch(scenes, ALIGNED, step, little)
             assert batch.counted is not None
             assert locations(batch.defects, 2, batch.counted)[1].any()
+
+    def test_are_cut_where_they_leave_something(self, scenes: PreparedImages, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(nearest, "_shows_a_defect", lambda batch: True)  # the first draw is taken
+        corner = np.zeros((24, 24), dtype=np.float32)
+        corner[-2:, -2:] = 1
+        for step in range(4):
+            batch = draw_batch(scenes, ALIGNED, step, corner)
+            assert batch.counted is not None
+            assert batch.counted.any()
 
     def test_that_leave_nothing_are_refused(self, scenes: PreparedImages, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(nearest, "_MOST_DRAWS", 2)

@@ -64,7 +64,7 @@ def contact_sheet(good: Path | str, *, seed: int = 0, progress: Progress = silen
 
 
 def _crop(image: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Cut a square as large as training cuts it."""
+    """Cut a square as large as training cuts it where places are compared."""
     side = min(NearestSettings.crop, *image.shape)
     top, left = (int(rng.integers(0, size - side + 1)) for size in image.shape)
     return np.ascontiguousarray(image[top : top + side, left : left + side])

@@ -34,6 +34,7 @@ from blemish.learning.defects import (
     Defect,
     any_defect,
     any_softness,
+    on_a_window,
     through_lens,
     through_one_camera,
     vary_light,
@@ -70,7 +71,7 @@ class NearestSettings:
     near: bool = False  # with a near sight, for parts that are placed (`survey.PLACED`)
     seed: int = 0  # of the initial weights and of every draw
     crop: int = 256  # largest side in pixels of what is cut from an image
-    n_reference: int = 5  # good images in the reference set of a step; this and the next three for crops of 256 x 256
+    n_reference: int = 5  # good images in the reference set of a step; this and the next two for crops of 256 x 256
     n_defective: int = 8  # images with synthetic defects
     most_defects: int = 5  # on one of them; at least one
     n_known: int = 3  # more images, with known defects, where such are given
@@ -106,14 +107,16 @@ class NearestSettings:
         return cls(aligned=True, near=explained > PLACED, seed=seed, elsewhere=min(explained, _MOST_ELSEWHERE))
 
     def for_crops_of(self, height: int, width: int) -> NearestSettings:
-        """Take fewer images, with more defects on each, where crops are large, so that every step is the same work."""
+        """Take fewer images, with more defects on each, where crops are large: as many pixels and defects in a step.
+
+        Images with known defects stay as many, for they have as many defects whatever their size.
+        """
         larger = max(1.0, height * width / _USUAL_CROP_PX)
         return replace(
             self,
             n_reference=max(1, round(self.n_reference / larger)),
             n_defective=max(1, round(self.n_defective / larger)),
             most_defects=round(self.most_defects * larger),
-            n_known=max(1, round(self.n_known / larger)),
         )
 
 
@@ -197,9 +200,9 @@ def draw_batch(
     """Cut the images of a step and give them defects; depends on nothing but its arguments.
 
     Aligned images are cut at one and the same place, others anywhere. All are cut to the largest size that fits into
-    each, so that nothing has to be made up beyond an edge; where sizes differ, all come from images at least as large
-    as one that is drawn first, or the smallest of a dozen would always decide. An image is never its own reference: no
-    inspection ever sees such a distance.
+    each of those drawn, so that nothing has to be made up beyond an edge; where sizes differ, all come from images at
+    least as large as one that is drawn first, or the smallest of a dozen would always decide. An image is never its own
+    reference: no inspection ever sees such a distance.
 
     Args:
         images: prepared good images.
@@ -231,7 +234,10 @@ def _cut_and_spoil(
 ) -> Batch:
     n_images = settings.n_reference + settings.n_defective
     order = _some_of_one_size(images.shapes, settings.crop, n_images, rng)
+    shown = [] if known is None else rng.integers(len(known), size=settings.n_known).tolist()
     smallest = images.shapes[order[:n_images]].min(axis=0)  # (2,)
+    if known is not None:
+        smallest = np.min([smallest, *map(known.shape, shown)], axis=0)
     settings = settings.for_crops_of(*np.minimum(settings.crop, smallest).tolist())
     n_images = settings.n_reference + settings.n_defective
     first = max(1, min(settings.n_reference, len(order) * settings.n_reference // n_images))  # to be the reference set
@@ -240,8 +246,6 @@ def _cut_and_spoil(
         np.resize(order[first:], settings.n_defective),
     ])  # fmt: skip
     shapes = images.shapes[chosen]  # (n, 2)
-    shown = [] if known is None else rng.integers(len(known), size=settings.n_known).tolist()
-    smallest = np.min([smallest, *map(known.shape, shown)] if known is not None else [smallest], axis=0)
     stride, coarsest = BoundedNetwork.STRIDE, BoundedNetwork.COARSEST
     size = np.minimum(settings.crop, smallest) // stride * stride  # (2,)
     if settings.aligned:
@@ -249,7 +253,7 @@ def _cut_and_spoil(
         # the images end.
         size += (smallest - size) % coarsest // stride * stride
         corners = rng.integers(0, (shapes - size) // coarsest + 1) * coarsest  # (n, 2)
-        corners[:] = corners[0]
+        corners[:] = corners[0] if counted is None else _where_some_count(corners[0], counted, size, rng)
     else:
         corners = rng.integers(0, shapes - size + 1)
     height, width = size.tolist()
@@ -275,6 +279,27 @@ def _cut_and_spoil(
         return batch
     top, left = corners[0] // stride
     return replace(batch, counted=counted[top : top + height // stride, left : left + width // stride])
+
+
+def _where_some_count(
+    corner: NDArray[np.int64], counted: FloatArray, size: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw the corner of an aligned crop again if none of its cells is learned from: whole steps would be in vain.
+
+    Args:
+        corner: ``(2,)``, row and column in pixels.
+        counted: ``(h, w)`` of whole images, see `Batch`.
+        size: ``(2,)``, rows and columns of the crop in pixels.
+        rng: of the draw; every corner of a crop with such cells is as likely.
+    """
+    apart = BoundedNetwork.COARSEST // BoundedNetwork.STRIDE  # cells from one corner to the next
+    cells = size // BoundedNetwork.STRIDE
+    windows = np.lib.stride_tricks.sliding_window_view(counted, (int(cells[0]), int(cells[1])))[::apart, ::apart]
+    shows: NDArray[np.bool_] = np.asarray(windows.any(axis=(2, 3)))
+    if shows[tuple(corner // BoundedNetwork.COARSEST)] or not shows.any():
+        return corner
+    found: NDArray[np.int64] = rng.choice(np.argwhere(shows)) * BoundedNetwork.COARSEST
+    return found
 
 
 def _some_of_one_size(shapes: NDArray[np.int64], crop: int, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -327,7 +352,7 @@ def spoil(
         label = np.zeros(image.shape, dtype=np.int32)
         for _ in range(rng.integers(1, most_defects + 1)):
             count += 1
-            image, mask = through_lens(next_defect(), softness)(image, rng)
+            image, mask = on_a_window(through_lens(next_defect(), softness))(image, rng)
             label[mask] = count
         defective.append(image)
         labels.append(label)
