@@ -5,7 +5,7 @@ families that real surfaces show, from obvious to barely visible. Place, size, s
 generator; each doubling of size or strength is as likely as the next. `vary_light` belongs to the same contract and
 returns an empty mask: it draws what must *not* count as a defect.
 
-Sizes and costs go with the image: `on_a_window` keeps both as they are on an image of 256 x 256, some milliseconds.
+Sizes go with the image: what fills a camera's view is large on a large image. A defect takes some milliseconds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ NOTICED: Final = 0.05  # and what it must reach somewhere; fainter ones would te
 _MOST_GAIN: Final = 3.0  # by which a softened defect is strengthened; thin lines would vanish otherwise
 _SKIRT: Final = 0.15  # share of its strength that still counts as part of a softened defect
 _GAP: Final = 5  # pixels a side of gaps in its mask that are closed
-_WINDOW_PX: Final = 256  # largest side of what a defect is drawn on
 _N_ATTEMPTS: Final = 4  # draws before a defect that cannot be seen on this image is replaced by a stain
 
 
@@ -375,32 +374,6 @@ def through_lens(defect: Defect, softness: float) -> Defect:
         return softened, closed > 0
 
     return soft
-
-
-def on_a_window(defect: Defect) -> Defect:
-    """Draw a defect on a window of at most 256 x 256 pixels: no larger, and no dearer, on a larger image.
-
-    The window is where a random pixel lies in its middle, as far as the edges allow; so edges are not left out.
-
-    Args:
-        defect: whose size goes with the image.
-
-    Returns:
-        A defect of the same contract; on an image that is no larger than the window it is the same.
-    """
-
-    def on_window(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, Mask]:
-        sides = np.minimum(image.shape, _WINDOW_PX)
-        room = np.array(image.shape) - sides
-        if not room.any():
-            return defect(image, rng)
-        top, left = np.clip(rng.integers(image.shape) - sides // 2, 0, room).tolist()
-        window = slice(top, top + sides[0]), slice(left, left + sides[1])
-        changed, mask = image.copy(), np.zeros(image.shape, dtype=np.bool_)
-        changed[window], mask[window] = defect(np.ascontiguousarray(image[window]), rng)
-        return changed, mask
-
-    return on_window
 
 
 def any_softness(rng: np.random.Generator) -> float:

@@ -34,7 +34,6 @@ from blemish.learning.defects import (
     Defect,
     any_defect,
     any_softness,
-    on_a_window,
     through_lens,
     through_one_camera,
     vary_light,
@@ -109,7 +108,8 @@ class NearestSettings:
     def for_crops_of(self, height: int, width: int) -> NearestSettings:
         """Take fewer images, with more defects on each, where crops are large: as many pixels and defects in a step.
 
-        Images with known defects stay as many, for they have as many defects whatever their size.
+        The defects are larger too, for their sizes go with the crop. Images with known defects stay as many: they have
+        as many defects whatever their size.
         """
         larger = max(1.0, height * width / _USUAL_CROP_PX)
         return replace(
@@ -352,7 +352,7 @@ def spoil(
         label = np.zeros(image.shape, dtype=np.int32)
         for _ in range(rng.integers(1, most_defects + 1)):
             count += 1
-            image, mask = on_a_window(through_lens(next_defect(), softness))(image, rng)
+            image, mask = through_lens(next_defect(), softness)(image, rng)
             label[mask] = count
         defective.append(image)
         labels.append(label)
