@@ -1,6 +1,9 @@
 """Training is reproducible, resumes to the same result, survives interruption, and learns."""
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -208,3 +211,18 @@ def test_a_run_of_some_minutes_takes_no_longer_when_it_is_interrupted(
     train(whole, minutes=1)
     assert begun.seconds + resumed.seconds == whole.seconds
     assert same(resumed.network, whole.network)
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_wait_without_spinning_unless_the_user_wants_otherwise(asked: str | None, expected: str) -> None:
+    code = """
+import os, sys
+import blemish.learning
+assert "torch" not in sys.modules, "PyTorch has read the policy already"
+print(os.environ["OMP_WAIT_POLICY"])
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    if asked is not None:
+        environment["OMP_WAIT_POLICY"] = asked
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert found.stdout.strip() == expected
