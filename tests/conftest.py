@@ -1,6 +1,7 @@
 """What several tests share: small trained detectors, made once, the real images where they are at hand, a browser."""
 
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +21,9 @@ from blemish.learning.training import train
 from blemish.learning.triplets import PatchPyramid, PatchSettings, PatchTriplets, TrainingImage
 
 SIDE = 128  # pixels a side at which the small detector works
+
+# A shell that runs the tests in the background lets them, and all that they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
