@@ -44,7 +44,8 @@ def contact_sheet(good: Path | str, *, seed: int = 0, progress: Progress = silen
     preparation = seen.preparation(seen.reference)
     rng = np.random.default_rng(seed)
     chosen = [paths[index] for index in rng.choice(len(paths), _PER_DEFECT, replace=len(paths) < _PER_DEFECT)]
-    crops = [_crop(preparation.apply(read_image(path)), rng) for path in chosen]
+    largest = NearestSettings.of(seen.reference, seen.explained, seed).crop
+    crops = [_crop(preparation.apply(read_image(path)), largest, rng) for path in chosen]
     pasted = {kind.__name__: kind for kind in (*STRUCTURAL, *SURFACE)}
     kinds = [*pasted.items(), *PHYSICAL.items(), ("no defect:\nvary light", vary_light)]
     figure = Figure(figsize=(_CELL_IN * (_PER_DEFECT + 0.9), _CELL_IN * len(kinds)), dpi=100)
@@ -63,9 +64,9 @@ def contact_sheet(good: Path | str, *, seed: int = 0, progress: Progress = silen
     return buffer.getvalue()
 
 
-def _crop(image: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Cut a square as large as training cuts it where places are compared."""
-    side = min(NearestSettings.crop, *image.shape)
+def _crop(image: FloatArray, largest: int, rng: np.random.Generator) -> FloatArray:
+    """Cut a square of at most so many pixels a side."""
+    side = min(largest, *image.shape)
     top, left = (int(rng.integers(0, size - side + 1)) for size in image.shape)
     return np.ascontiguousarray(image[top : top + side, left : left + side])
 

@@ -97,9 +97,9 @@ class NearestSettings:
         The more a place says about what belongs there, the more there is to learn from other places. Turned parts, of
         which places say little, lose by it; so the share is what the mean explains, up to `_MOST_ELSEWHERE`.
 
-        Crops that are compared anywhere are large: in one of 256 pixels a cell in twelve has all that it sees inside,
-        at inspection most have. Where places are compared it is the *number* of images that makes the reference
-        set, and larger crops are fewer.
+        Crops that are compared anywhere are large, and so are the defects drawn on them; it seems to be these that help
+        (docs/experiments.md). Where places are compared it is the *number* of images that makes the reference set, and
+        larger crops are fewer.
         """
         if reference is not Reference.LOCATION:
             return cls(aligned=False, crop=_LARGE_CROP, seed=seed)
@@ -295,11 +295,10 @@ def _where_some_count(
     apart = BoundedNetwork.COARSEST // BoundedNetwork.STRIDE  # cells from one corner to the next
     cells = size // BoundedNetwork.STRIDE
     windows = np.lib.stride_tricks.sliding_window_view(counted, (int(cells[0]), int(cells[1])))[::apart, ::apart]
-    shows: NDArray[np.bool_] = np.asarray(windows.any(axis=(2, 3)))
-    if shows[tuple(corner // BoundedNetwork.COARSEST)] or not shows.any():
+    if windows[tuple(corner // BoundedNetwork.COARSEST)].any():
         return corner
-    found: NDArray[np.int64] = rng.choice(np.argwhere(shows)) * BoundedNetwork.COARSEST
-    return found
+    others = np.argwhere(windows.any(axis=(2, 3)))  # (n, 2)
+    return np.asarray(rng.choice(others) * BoundedNetwork.COARSEST) if len(others) else corner
 
 
 def _some_of_one_size(shapes: NDArray[np.int64], crop: int, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
