@@ -195,7 +195,7 @@ def _fit_nearest(
         "waited_s": learner.waited_s,
         "start": start.about if start else None,
     }
-    notes = [seen.reasons(kind)]
+    notes = [seen.reasons(kind), *seen.shrinking(preparation)]
     if marked is not None:
         notes.append(marked.note())
         hashes = {images.category: {**hashes[images.category], **dict.fromkeys(marked.samples, TAUGHT)}}
@@ -341,7 +341,7 @@ def enroll_network(
         terms,
         kind=kind,
         preparation=preparation,
-        notes=[seen.reasons(kind)],
+        notes=[seen.reasons(kind), *seen.shrinking(preparation)],
         making=making,
         progress=progress,
     )

@@ -32,6 +32,7 @@ PLACED: Final = 0.5  # share above which parts count as placed: a place says mos
 _SMALL: Final = 64  # pixels a side at which images are compared with their mean
 _SHADING: Final = 8.0  # pixels of these; coarser differences are light, not parts
 _DEGREE: Final = 4  # of the polynomial that light from the side or a dark corner follow
+_NOTEWORTHY: Final = 1.5  # times that images are shrunk; less is no news
 _QUANTILES: Final = (0.001, 0.999)  # of all pixels: what lies beyond is glare and dead pixels
 _LEAST_RANGE: Final = 0.5 / 255  # of grey values; images with less show nothing. A camera may fill 10 of 16 bits
 _HEADROOM: Final = 0.1  # of the grey range, kept free at both ends for defects brighter or darker than anything good
@@ -94,6 +95,17 @@ class Survey:
         if reference is Reference.LOCATION:
             return f"Each location is compared with the same location of good images: {why}."
         return f"Each location is compared with good images anywhere: {why}."
+
+    def shrinking(self, preparation: Preparation) -> list[str]:
+        """Say in words how much smaller images will be looked at than they are, if they are."""
+        rows, columns = preparation.size(self.height, self.width)
+        times = max(self.height / rows, self.width / columns)
+        if times < _NOTEWORTHY:
+            return []
+        return [
+            f"Images are shrunk from {self.height} x {self.width} pixels to {rows} x {columns} for that: what is "
+            f"narrower than {times:.0f} pixels is then narrower than one."
+        ]
 
 
 def survey(paths: Sequence[Path], progress: Progress = silent) -> Survey:
@@ -179,9 +191,11 @@ def _explained_by_mean(pictures: FloatArray) -> float:
     n = len(flat)
     if n < 2:
         return 0.0
-    # Each picture is compared with the mean of the others: a mean of few explains itself.
+    # Each picture is compared with the mean of the others, for a mean of few explains itself. A mean of few has also
+    # kept something of their own, and misses by n / (n - 1) times the variance that a mean of many leaves.
     rest = (flat.sum(axis=0) - flat) / (n - 1)  # (n, H, W)
-    return float(np.clip(1 - np.mean((flat - rest) ** 2) / np.mean(flat**2), 0, 1))
+    left = (n - 1) / n * np.mean((flat - rest) ** 2)
+    return float(np.clip(1 - left / np.mean(flat**2), 0, 1))
 
 
 def _shading(pictures: FloatArray) -> FloatArray:
