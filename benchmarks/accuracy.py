@@ -1,9 +1,9 @@
 """How well defects are found, by the honest protocol: every category, several seeds, one and the same setting.
 
     python benchmarks/accuracy.py DATA -o benchmarks/results/accuracy.json [--minutes 5] [--seeds 3]
-    python benchmarks/accuracy.py DATA -o benchmarks/results/few_shot.json --shots 5,10,20,50 --seeds 1
-    python benchmarks/accuracy.py DATA -o benchmarks/results/enroll.json --enroll --models MODELS
-    python benchmarks/accuracy.py DATA -o benchmarks/results/dirty.json --dirty 0,5 --minutes 2 --seeds 1
+    python benchmarks/accuracy.py DATA -o benchmarks/results/short.json --minutes 2 --seeds 1 --shots 5,10,50
+    python benchmarks/accuracy.py DATA -o enroll.json --enroll --seeds 1 --models MODELS
+    python benchmarks/accuracy.py DATA -o benchmarks/results/short.json --minutes 2 --seeds 1 --dirty 5
 
 DATA holds categories in MVTec AD's layout at most three levels down. A category without good test images is trained on
 half of its good images and judged by the other half. Nothing is chosen on test images: the last step is the model.

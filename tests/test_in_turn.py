@@ -14,7 +14,7 @@ from blemish.detection.verification import verify
 from blemish.drawing import SURFACES, draw_surface
 from blemish.errors import DatasetError, SettingError
 from blemish.images import write_image
-from blemish.learning.assembly import GoodImages, divide_unseen, scores_in_turn
+from blemish.learning.assembly import MOST_REFERENCES, GoodImages, divide_unseen, scores_in_turn
 from blemish.learning.graph import DistanceModel
 from blemish.learning.network import NEAR, BoundedNetwork
 from blemish.learning.reference import SHARED_BANK, SHARES, Reference, reference_of_shares
@@ -109,7 +109,7 @@ def test_images_that_are_not_left_out_promise_nothing() -> None:
 def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Files that differ, and are never looked into."""
     folder = tmp_path_factory.mktemp("many")
-    paths = [folder / f"{index:03}.png" for index in range(130)]
+    paths = [folder / f"{index:03}.png" for index in range(310)]
     for index, path in enumerate(paths):
         path.write_bytes(index.to_bytes(2, "big"))
     return paths
@@ -119,7 +119,9 @@ class TestDivision:
     @pytest.mark.parametrize(
         ("n", "alpha", "held_out", "in_turn", "learned"),
         [
-            (95, 0.05, 19, 0, 76),  # a fifth is enough
+            (310, 0.05, 62, 0, MOST_REFERENCES),  # a fifth is enough, and more than the reference set takes
+            (310, 0.01, 99, 0, MOST_REFERENCES),
+            (95, 0.05, 19, 0, 76),
             (94, 0.05, 19, 0, 75),  # more than a fifth
             (35, 0.05, 19, 0, 16),
             (34, 0.05, 0, SHARES, SHARES),  # too few are left for the reference set

@@ -60,13 +60,6 @@ class TestAlignment:
         images = [image * gain for image, gain in zip(drawn("cast_part"), np.linspace(0.5, 1, 6), strict=True)]
         assert survey(write(tmp_path, [image.astype(np.float32) for image in images])).reference is Reference.LOCATION
 
-    @pytest.mark.parametrize("n", [2, 3, 5, 50])
-    def test_share_that_is_explained_does_not_depend_on_how_many_images_there_are(self, tmp_path: Path, n: int) -> None:
-        """Half of the variance is common: 4,096 pixels tell the share to about 0.02, whatever the number of images."""
-        common = noise(1, 64, 64)[0]
-        own = np.random.default_rng(1).random((n, 64, 64), dtype=np.float32)
-        assert survey(write(tmp_path, list((common + own) / 2))).explained == pytest.approx(0.5, abs=0.06)
-
     @pytest.mark.parametrize("shape", ["slope", "dark corners"])
     def test_one_light_on_textures_is_not_taken_for_parts_that_lie_alike(self, tmp_path: Path, shape: str) -> None:
         y, x = np.mgrid[-1:1:90j, -1:1:110j].astype(np.float32)

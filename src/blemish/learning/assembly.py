@@ -135,7 +135,8 @@ def divide_unseen(
     as leave `_LEAST_REFERENCE` for the reference set, if those are `SHARES` at least. Else up to `SHARES` images, drawn
     at random, do both, each left out of the reference set in turn: that promises as much as if all of them were held
     out (docs/method.md, section 3.2). Of more than these there are at most so many that the others would have been held
-    out, and they are not used.
+    out, and they are not used. Nor are more than the reference set takes (`MOST_REFERENCES`), drawn at random: to look
+    at thousands would take minutes and tell little more.
 
     Args:
         paths, category, seed, learned: as for `hold_out`. Images that were learned from only make the reference set.
@@ -149,16 +150,22 @@ def divide_unseen(
     whole = sorted((*divided.learned, *divided.held_out))
     fresh = [path for path in whole if content_hash(path) not in learned]
     if len(divided.held_out) >= min(needed, len(fresh)):
-        return divided
+        return replace(divided, learned=_references(divided.learned, seed))
     drawn = [fresh[index] for index in np.random.default_rng(seed).permutation(len(fresh)).tolist()]
     n_held_out = min(needed, len(fresh), len(whole) - _LEAST_REFERENCE)
     if n_held_out >= min(needed, SHARES):
         held_out = sorted(drawn[:n_held_out])
         rest = [path for path in whole if path not in held_out]
-        return GoodImages(category, learned=tuple(rest), held_out=tuple(held_out))
+        return GoodImages(category, learned=_references(rest, seed), held_out=tuple(held_out))
     in_turn = sorted(drawn[:SHARES])
     known = [path for path in whole if path not in fresh][: SHARES - len(in_turn)]
     return GoodImages(category, learned=(*in_turn, *known), held_out=(), in_turn=tuple(in_turn))
+
+
+def _references(paths: Sequence[Path], seed: int) -> tuple[Path, ...]:
+    """Draw as many as the reference set takes, in the order in which they were given."""
+    drawn = np.random.default_rng(seed).permutation(len(paths))[:MOST_REFERENCES]
+    return tuple(paths[index] for index in sorted(drawn.tolist()))
 
 
 def nearest_detector(

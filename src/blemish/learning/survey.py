@@ -191,11 +191,10 @@ def _explained_by_mean(pictures: FloatArray) -> float:
     n = len(flat)
     if n < 2:
         return 0.0
-    # Each picture is compared with the mean of the others, for a mean of few explains itself. A mean of few has also
-    # kept something of their own, and misses by n / (n - 1) times the variance that a mean of many leaves.
+    # Each picture is compared with the mean of the others: a mean of few explains itself. That it also says less than a
+    # mean of many is not made good: so does a place of which few images are known (docs/experiments.md, 2026-11-27).
     rest = (flat.sum(axis=0) - flat) / (n - 1)  # (n, H, W)
-    left = (n - 1) / n * np.mean((flat - rest) ** 2)
-    return float(np.clip(1 - left / np.mean(flat**2), 0, 1))
+    return float(np.clip(1 - np.mean((flat - rest) ** 2) / np.mean(flat**2), 0, 1))
 
 
 def _shading(pictures: FloatArray) -> FloatArray:
