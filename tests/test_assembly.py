@@ -124,6 +124,10 @@ def test_a_reference_set_takes_as_many_images_as_fit_into_memory(
     assert within_memory(prepared, [6, 2, 0, 5, 1, 3, 4]) == [2, 0, 5, 1]
     monkeypatch.setattr(assembly, "_MOST_CELLS", 10)
     assert within_memory(prepared, [6, 2, 0]) == [2]
+    monkeypatch.setattr(assembly, "_MOST_CELLS", 10**6)
+    assert within_memory(prepared, [6, 2, 0]) == [6, 2, 0]
+    monkeypatch.setattr(assembly, "_MOST_CELLS_OF_ONE", 24**2)
+    assert within_memory(prepared, [6, 2, 0]) == [2, 0]
 
 
 class TestHoldOut:

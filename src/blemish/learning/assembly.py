@@ -54,6 +54,7 @@ from blemish.results import FloatArray, Threshold
 SMOOTHING: Final = 3  # cells a side over which our distances are averaged: single cells are noise
 MOST_REFERENCES: Final = 200  # good images behind our reference set; more of them add little but time
 _MOST_CELLS: Final = 4_000_000  # of all of them together, which are in memory at once: 512 MB
+_MOST_CELLS_OF_ONE: Final = 400_000  # of one of them, which the network embeds whole: some 400 MB for a while
 _HELD_OUT_SHARE: Final = 0.2  # share of the good images that set the threshold and are kept out of training
 _LEAST_REFERENCE: Final = 16  # good images left for the reference set where more than a fifth is held out
 _N_CHECKED: Final = 2  # images on which graph and PyTorch are compared
@@ -235,12 +236,16 @@ def nearest_detector(
 
 
 def within_memory(prepared: PreparedImages, order: Sequence[int]) -> list[int]:
-    """Choose images for the reference set, in this order, as many as `MOST_REFERENCES` and `_MOST_CELLS` allow."""
+    """Choose images for the reference set, in this order, as many as `MOST_REFERENCES` and `_MOST_CELLS` allow.
+
+    None has more than `_MOST_CELLS_OF_ONE`, but for the smallest of all, which always may.
+    """
     cells = prepared.shapes.prod(axis=1) // BoundedNetwork.STRIDE**2  # (n,)
     chosen: list[int] = []
-    left = max(_MOST_CELLS, int(cells.min()))  # one at least
+    smallest = int(cells.min())
+    left = max(_MOST_CELLS, smallest)
     for index in order:
-        if len(chosen) < MOST_REFERENCES and cells[index] <= left:
+        if len(chosen) < MOST_REFERENCES and cells[index] <= min(left, max(_MOST_CELLS_OF_ONE, smallest)):
             chosen.append(index)
             left -= int(cells[index])
     return chosen
