@@ -130,6 +130,16 @@ def test_a_reference_set_takes_as_many_images_as_fit_into_memory(
     assert within_memory(prepared, [6, 2, 0]) == [2, 0]
 
 
+def test_few_images_are_not_learned_by_heart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blemish.learning.fit._MOST_STEPS", 2)
+    folder = draw(tmp_path, "leather", 5, side=32)
+    made = fit(folder, minutes=60, alpha=0.5).description
+    assert made.training["steps"] == 2 * 4  # a fifth is held out
+    assert any("after 8 steps, 2 for each of the 4 images" in note for note in made.notes)
+    asked = fit(folder, steps=8, alpha=0.5).description
+    assert not any("after 8 steps" in note for note in asked.notes)
+
+
 class TestHoldOut:
     @pytest.mark.parametrize("n", [2, 3, 5, 10, 37])
     def test_every_image_has_one_role(self, tmp_path: Path, n: int) -> None:

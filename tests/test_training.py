@@ -197,6 +197,21 @@ def test_the_steps_that_fitted_into_the_minutes_repeat_the_run(monkeypatch: pyte
     assert same(learner.network, again.network)
 
 
+@pytest.mark.parametrize("most", [1, 2, 7, 40])
+def test_time_that_is_left_when_the_most_steps_are_done_is_not_used(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    learner = Clocked(monkeypatch)
+    summary = train(learner, minutes=20, most_steps=most)
+    assert summary.steps == summary.steps_planned == most
+    again = Clocked(monkeypatch)
+    train(again, n_steps=most)
+    assert same(learner.network, again.network)
+
+
+def test_more_steps_than_fit_into_the_minutes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = train(Clocked(monkeypatch), minutes=1).steps
+    assert train(Clocked(monkeypatch), minutes=1, most_steps=steps + 1).steps == steps
+
+
 @pytest.mark.parametrize("stopped_after", [2, 8])  # before and after the number of steps is planned
 def test_a_run_of_some_minutes_takes_no_longer_when_it_is_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_after: int

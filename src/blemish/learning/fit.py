@@ -43,6 +43,7 @@ METHODS: Final = (NEAREST, *PAPER_METHODS)
 DEFAULT_ALPHA: Final = 0.01
 _AUTO: Final = "auto"
 _FEWEST: Final = 5  # good images from which our method can learn how they differ
+_MOST_STEPS: Final = 32  # for each image that is learned from: with more a network knows few images by heart
 
 
 def fit(
@@ -74,7 +75,8 @@ def fit(
         method: "nearest" (ours), or the paper's "tayeh2020" (random erasing) or "staar2019" (Gaussian noise).
         reference: "location" for parts that always lie the same way, "category" for textures and parts that lie freely,
             "auto" to look at the images and choose ("location" with the paper's methods).
-        minutes: about how long to train; by default 5. With "nearest" only.
+        minutes: about how long to train; by default 5. With "nearest" only, and at most 32 steps for each image that is
+            learned from.
         steps: train exactly so many steps instead: same seed, same images, same steps, same weights on a CPU. With
             "nearest" only.
         side: pixels a side to which images are scaled: 1024 (the default), 512, 256 or 128. Paper's methods only.
@@ -186,8 +188,16 @@ def _fit_nearest(
         defective = PreparedImages([sample.path for sample in marked.samples.values()], preparation, progress)
         known = KnownDefects.of(marked, defective, preparation)
     learner = NearestTriplets(prepared, settings, start, counted, known)
+    most_steps = _MOST_STEPS * len(images.learned)
     with closing(learner):
-        summary = train(learner, **duration, run_id=run_id(hashes), checkpoint_path=checkpoint_path, progress=progress)
+        summary = train(
+            learner,
+            **duration,
+            most_steps=most_steps,
+            run_id=run_id(hashes),
+            checkpoint_path=checkpoint_path,
+            progress=progress,
+        )
     training = {
         **asdict(settings),
         **asdict(summary),
@@ -196,6 +206,11 @@ def _fit_nearest(
         "start": start.about if start else None,
     }
     notes = [seen.reasons(kind), *seen.shrinking(preparation)]
+    if "minutes" in duration and summary.steps == most_steps:
+        notes.append(
+            f"Training ended after {most_steps} steps, {_MOST_STEPS} for each of the {len(images.learned)} images that "
+            "were learned from: more would only make it know these by heart."
+        )
     if marked is not None:
         notes.append(marked.note())
         hashes = {images.category: {**hashes[images.category], **dict.fromkeys(marked.samples, TAUGHT)}}

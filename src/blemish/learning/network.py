@@ -26,7 +26,7 @@ _N_BLOCKS: Final = 7
 _CROP: Final = 2  # what two valid 3x3 convolutions take from every side
 
 _STEM: Final = 16  # filters of the first layer of our network
-_CHANNELS: Final = 48  # filters of its other layers
+FILTERS: Final = 48  # of its other layers; other widths: docs/universal.md
 _EMBEDDING: Final = 32  # numbers per cell of our network
 
 
@@ -136,6 +136,7 @@ class BoundedNetwork(nn.Module):
     Args:
         generator: source of the initial weights.
         sight: `NEAR` or `WIDE`.
+        filters: of every layer between the first and the embedding; another number than `FILTERS` only for comparison.
 
     Source: the paper's residual network (sec. IV-C); levels as in a U-Net (Ronneberger et al. 2015), with sums instead
     of concatenation. Departures from the paper: padded, so that every pixel has a cell; strided convolutions and coarse
@@ -147,18 +148,18 @@ class BoundedNetwork(nn.Module):
     COARSEST: Final = 16  # stride of the coarsest level of any sight
     RADIUS: Final = 4.0  # length of every embedding
 
-    def __init__(self, generator: torch.Generator, sight: Sight) -> None:
+    def __init__(self, generator: torch.Generator, sight: Sight, filters: int = FILTERS) -> None:
         super().__init__()
         self.view = sight.view
         self.stem = _padded(1, _STEM, size=4, stride=2)
         self.stem_norm = nn.BatchNorm2d(_STEM)
-        self.down = _padded(_STEM, _CHANNELS, size=4, stride=2)
-        self.down_norm = nn.BatchNorm2d(_CHANNELS)
+        self.down = _padded(_STEM, filters, size=4, stride=2)
+        self.down_norm = nn.BatchNorm2d(filters)
         self.coarser = nn.ModuleList(
-            nn.Sequential(*(BoundedBlock(_CHANNELS) for _ in range(sight.n_blocks))) for _ in range(sight.n_levels)
+            nn.Sequential(*(BoundedBlock(filters) for _ in range(sight.n_blocks))) for _ in range(sight.n_levels)
         )
-        self.finer = nn.ModuleList(BoundedBlock(_CHANNELS) for _ in range(sight.n_levels - 1))
-        self.head = skip_init(nn.Conv2d, _CHANNELS, _EMBEDDING, kernel_size=1)  # type: ignore[no-untyped-call]
+        self.finer = nn.ModuleList(BoundedBlock(filters) for _ in range(sight.n_levels - 1))
+        self.head = skip_init(nn.Conv2d, filters, _EMBEDDING, kernel_size=1)  # type: ignore[no-untyped-call]
         for parameter in self.parameters():
             if parameter.ndim == 4:
                 nn.init.kaiming_uniform_(parameter, a=5**0.5, generator=generator)

@@ -88,6 +88,7 @@ def train(
     *,
     n_steps: int | None = None,
     minutes: float = DEFAULT_MINUTES,
+    most_steps: int = _UNKNOWN,
     run_id: str = "",
     checkpoint_path: Path | None = None,
     progress: Progress = silent,
@@ -99,6 +100,7 @@ def train(
         n_steps: optimiser steps. None: as many as fit into ``minutes`` on this machine, planned after the first tenth
             of the time; the number is in the summary, and with it the same result can be had anywhere.
         minutes: see ``n_steps``.
+        most_steps: that are planned, if more would fit into ``minutes``.
         run_id: what else the result depends on (the images, say); a checkpoint of another run is refused.
         checkpoint_path: where the run is saved every 20 seconds and at its end, and taken up again if the file is
             there. None: nothing is saved.
@@ -141,9 +143,11 @@ def train(
             state.step += 1
             state.n_triplets += n_triplets
             state.elapsed_s += time.monotonic() - started
-            if state.n_steps == _UNKNOWN and state.elapsed_s >= 60 * minutes / FIRST_PART:
-                state.n_steps = _steps_within(minutes, state)
-            expected = _steps_within(minutes, state) if state.n_steps == _UNKNOWN else state.n_steps
+            expected = state.n_steps
+            if state.n_steps == _UNKNOWN:
+                expected = min(_steps_within(minutes, state), most_steps)
+                if state.elapsed_s >= 60 * minutes / FIRST_PART or FIRST_PART * state.step >= most_steps:
+                    state.n_steps = expected
             progress("training", state.step, expected, f"loss {np.mean(losses):.3f}")
             if checkpoint_path is not None and time.monotonic() - saved_at > _CHECKPOINT_EVERY_S:
                 _save_checkpoint(state, checkpoint_path, key)
@@ -154,7 +158,7 @@ def train(
     network.cpu().eval()
     return TrainingSummary(
         steps=state.step,
-        steps_planned=_steps_within(minutes, state) if state.n_steps == _UNKNOWN else state.n_steps,
+        steps_planned=min(_steps_within(minutes, state), most_steps) if state.n_steps == _UNKNOWN else state.n_steps,
         n_triplets=state.n_triplets,
         elapsed_s=round(state.elapsed_s, 3),
         final_loss=float(np.mean(losses)) if losses else math.nan,

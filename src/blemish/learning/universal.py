@@ -27,7 +27,7 @@ from blemish.errors import SettingError, TrainingError
 from blemish.images import resize
 from blemish.learning.defects import STRUCTURAL, SURFACE, any_defect, vary_light
 from blemish.learning.nearest import Batch, DenseTriplets, DrawnAhead, NearestSettings, nearest_normal_loss, spoil
-from blemish.learning.network import WIDE, BoundedNetwork
+from blemish.learning.network import FILTERS, WIDE, BoundedNetwork
 from blemish.learning.survey import grey_range, with_headroom
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray
@@ -40,8 +40,9 @@ _ZOOM: Final = 2.0  # pictures are drawn up to so many times as large as they ar
 
 @dataclass(frozen=True)
 class UniversalSettings:
-    """What is drawn, and how a step is made."""
+    """What is drawn, how a step is made, and how wide the network is."""
 
+    filters: int = FILTERS  # of the network's layers
     seed: int = 0  # of the initial weights and of every draw
     stock: int = 2400  # kinds drawn before training: drawing them anew for every step took twice the time of the step
     n_pictures: int = 8  # of each kind in the stock
@@ -60,7 +61,8 @@ class UniversalSettings:
     weight_decay: float = 1e-4
 
     def __post_init__(self) -> None:
-        least = min(self.stock, self.n_kinds, self.n_reference, self.n_defective, self.most_defects, self.hard_after)
+        of_a_step = min(self.n_kinds, self.n_reference, self.n_defective, self.most_defects)
+        least = min(self.filters, self.stock, of_a_step, self.hard_after)
         if self.seed < 0 or least < 1:
             raise SettingError(f"Found {self}; expected a seed of 0 or more, and at least one of everything.")
         if self.n_pictures < self.n_reference + self.n_defective or self.drawn_side < self.side:
@@ -164,7 +166,7 @@ class UniversalTriplets(DenseTriplets[list[Batch]]):
 
     def __init__(self, stock_path: Path, settings: UniversalSettings, processes: Executor) -> None:
         super().__init__(
-            BoundedNetwork(torch.Generator().manual_seed(settings.seed), WIDE),
+            BoundedNetwork(torch.Generator().manual_seed(settings.seed), WIDE, settings.filters),
             settings.learning_rate,
             settings.weight_decay,
             DrawnAhead(partial(draw_kinds, stock_path, settings), processes, _AHEAD),
