@@ -244,9 +244,11 @@ def test_the_threshold_is_moved_in_one_way_at_a_time(model_path: Path, wrong: tu
 def test_a_stopped_part_is_accepted_and_that_is_undone(
     nearest_detector: Detector, category_dir: Path, tmp_path: Path
 ) -> None:
-    path = category_dir / "test" / "good" / "000.png"
+    good = sorted((category_dir / "test" / "good").iterdir())
+    # The most unusual one: accepting takes in what is unusual, and leaves a score at what is usual.
+    path = max(good, key=lambda each: nearest_detector.inspect(each).score)
     model = tmp_path / "m.blemish"
-    nearest_detector.with_threshold(0.9 * nearest_detector.inspect(path).score).save(model)
+    nearest_detector.with_threshold(0.97 * nearest_detector.inspect(path).score).save(model)
     result = run("accept", model, path, "--why", "new supplier", "--defective", category_dir / "test" / "stain")
     assert result.exit_code == 0, result.stderr
     assert result.stdout.startswith("good")
