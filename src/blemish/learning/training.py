@@ -145,7 +145,7 @@ def train(
             state.elapsed_s += time.monotonic() - started
             expected = state.n_steps
             if state.n_steps == _UNKNOWN:
-                expected = min(_steps_within(minutes, state), most_steps)
+                expected = _steps_within(minutes, most_steps, state)
                 if state.elapsed_s >= 60 * minutes / FIRST_PART or FIRST_PART * state.step >= most_steps:
                     state.n_steps = expected
             progress("training", state.step, expected, f"loss {np.mean(losses):.3f}")
@@ -158,7 +158,7 @@ def train(
     network.cpu().eval()
     return TrainingSummary(
         steps=state.step,
-        steps_planned=min(_steps_within(minutes, state), most_steps) if state.n_steps == _UNKNOWN else state.n_steps,
+        steps_planned=_steps_within(minutes, most_steps, state) if state.n_steps == _UNKNOWN else state.n_steps,
         n_triplets=state.n_triplets,
         elapsed_s=round(state.elapsed_s, 3),
         final_loss=float(np.mean(losses)) if losses else math.nan,
@@ -166,13 +166,13 @@ def train(
     )
 
 
-def _steps_within(minutes: float, state: _State) -> int:
-    """Say how many steps fit into the time, judging from those that were done.
+def _steps_within(minutes: float, most_steps: int, state: _State) -> int:
+    """Say how many steps fit into the time, judging from those that were done; at most so many.
 
     Never so few that a step that was done would have had another learning rate, had the number been known before.
     """
     fit = int(state.step * 60 * minutes / state.elapsed_s)
-    return max(fit, FIRST_PART * (state.step - 1), state.step)
+    return min(max(fit, FIRST_PART * (state.step - 1), state.step), most_steps)
 
 
 @contextmanager
