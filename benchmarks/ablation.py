@@ -483,7 +483,7 @@ def _taught_by_us(
 ) -> tuple[BoundedNetwork, TrainingSummary]:
     pixels = prepared(images.learned, images.seen.preparation(images.seen.reference))
     learner_type = NearestTriplets if learning.nearest else RandomTriplets
-    start = universal_network() if learning.universal and not settings.near else None
+    start = universal_network() if learning.universal else None
     with in_place_of(**learning.functions()), closing(learner_type(pixels, settings, start)) as learner:
         return learner.network, completed(train(learner, n_steps=steps))
 

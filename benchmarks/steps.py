@@ -83,7 +83,7 @@ def tell(folder: str, n_steps: int) -> None:
     for step in range(n_steps):
         draw_batch(images, settings, step)
     drawing = time.process_time() - started
-    learner = NearestTriplets(images, settings, None if settings.near else universal_network())
+    learner = NearestTriplets(images, settings, universal_network())
     with closing(learner):
         train(learner, n_steps=2)  # warm
         started, before = time.monotonic(), time.process_time()

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from blemish import evaluate, fit
 from blemish.detection.preparation import Preparation
-from blemish.drawing import SURFACES, draw_surface
+from blemish.drawing import FLAWS, SURFACES, draw_surface
 from blemish.errors import SettingError
 from blemish.images import write_image
 from blemish.learning import nearest
@@ -647,6 +648,23 @@ def test_learns_to_tell_defects_from_a_texture(textures: PreparedImages) -> None
     with torch.no_grad():
         unseen = [learner.loss(step, torch.device("cpu"))[0].item() for step in range(100, 106)]
     assert np.mean(unseen) < 0.35
+
+
+def test_a_small_training_finds_scratches_that_random_weights_do_not(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    surface = SURFACES["brushed_metal"](rng)
+    for part, count in (("train/good", 16), ("test/good", 12), ("test/scratch", 12)):
+        for index in range(count):
+            image = draw_surface(surface, rng, 128, 128)
+            if part == "test/scratch":
+                image, _ = FLAWS["scratch"](image, rng)
+            write_image(tmp_path / part / f"{index:02}.png", image)
+    begun, trained = (
+        evaluate(fit(tmp_path, steps=steps, alpha=0.2, from_scratch=True), tmp_path).types[-1].auroc
+        for steps in (1, 80)
+    )
+    assert begun < 0.85
+    assert trained >= 0.95
 
 
 @pytest.fixture(scope="module", params=[NEAR, WIDE], ids=["near", "wide"])

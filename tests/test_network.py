@@ -1,4 +1,4 @@
-"""The paper's network: its size, its shapes, and that a patch equals its cell."""
+"""The paper's network: its size, its shapes, that a patch equals its cell; and the near part of ours."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,11 @@ from blemish.learning.network import (
     DIMENSION,
     PATCH_SIZE,
     STRIDE,
+    WIDE,
+    BoundedNetwork,
     ResidualBlock,
     TripletNetwork,
+    near_part,
     triplet_network,
     weights_to_arrays,
 )
@@ -78,3 +81,25 @@ def test_foreign_weights_are_refused(network: TripletNetwork, spoil: str) -> Non
         arrays["extra" if spoil == "add" else name] = np.zeros((2, 2), dtype=np.float32)
     with pytest.raises(ModelFileError, match="do not fit"):
         triplet_network(arrays)
+
+
+def test_the_near_part_does_what_the_finest_level_of_the_wide_network_does() -> None:
+    wide = BoundedNetwork(torch.Generator().manual_seed(0), WIDE)
+    pixels = torch.rand(2, 1, 32, 48, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        wide(pixels)  # in training mode: its normalisations have seen something
+        wide.eval()
+        near = near_part(wide, torch.Generator().manual_seed(2))
+        x = torch.relu(wide.down_norm(wide.down(torch.relu(wide.stem_norm(wide.stem(pixels))))))
+        x = wide.head(wide.finer[-1](wide.coarser[0](x)))
+        torch.testing.assert_close(near(pixels), nn.functional.normalize(x, dim=1) * BoundedNetwork.RADIUS)
+
+
+def test_the_near_part_leaves_the_wide_network_as_it_is() -> None:
+    wide = BoundedNetwork(torch.Generator().manual_seed(0), WIDE)
+    before = weights_to_arrays(wide)
+    near = near_part(wide, torch.Generator())
+    with torch.no_grad():
+        for parameter in near.parameters():
+            parameter.zero_()
+    assert all((before[name] == value).all() for name, value in weights_to_arrays(wide).items())

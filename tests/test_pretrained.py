@@ -3,12 +3,14 @@
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from blemish import enroll, evaluate, fit
 from blemish.errors import SettingError
-from blemish.learning.network import WIDE, BoundedNetwork
+from blemish.images import resize, write_image
+from blemish.learning.network import NEAR, WIDE, BoundedNetwork, Sight, bounded_network
 from blemish.learning.pretrained import universal_network
 
 
@@ -43,9 +45,24 @@ def test_enroll_needs_no_other_model(category_dir: Path) -> None:
     assert evaluate(enrolled, category_dir).types[-1].auroc > 0.9
 
 
+@pytest.fixture(scope="module")
+def placed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Good images of a part that always lies in one place."""
+    folder, rng = tmp_path_factory.mktemp("placed"), np.random.default_rng(0)
+    part = resize(rng.random((12, 12), dtype=np.float32), 96, 96)
+    for index in range(12):
+        noise = rng.normal(0, 0.02, part.shape).astype(np.float32)
+        write_image(folder / f"{index:02}.png", np.clip(part + noise, 0, 1))
+    return folder
+
+
 @pytest.mark.parametrize("from_scratch", [False, True])
-def test_fit_begins_with_it_unless_told_otherwise(category_dir: Path, from_scratch: bool) -> None:
-    fitted = fit(category_dir, steps=1, alpha=0.2, from_scratch=from_scratch)
+@pytest.mark.parametrize(("folder", "sight"), [("category_dir", WIDE), ("placed", NEAR)], ids=["wide", "near"])
+def test_fit_begins_with_it_unless_told_otherwise(
+    folder: str, sight: Sight, from_scratch: bool, request: pytest.FixtureRequest
+) -> None:
+    fitted = fit(request.getfixturevalue(folder), steps=1, alpha=0.2, from_scratch=from_scratch)
+    assert bounded_network(fitted.model.weights).view == sight.view
     begun = universal_network().network.state_dict()
     # The warm-up's first step moves a weight by at most a thirtieth of the learning rate, and a little for its decay.
     moved = max(abs(begun[name].numpy() - fitted.model.weights[name]).max() for name in ("head.weight", "down.weight"))

@@ -90,7 +90,7 @@ def fit(
         half: learn from a random half of all good images of a category folder (or CSV), as in the paper (sec. III), and
             leave the other half for `evaluate`.
         from_scratch: begin with random weights and not with the universal network that comes with Blemish. "nearest"
-            only. The paper's methods always do, and so does a network of near sight, which suits parts that lie alike.
+            only; the paper's methods always do.
         defective: images with known defects, beside the drawn ones; one or several of a file, a folder, a category
             folder or a CSV. A mask must show where the defect is, see `datasets.read_marked`; images without one are
             left out, which the notes say. "nearest" only. `evaluate` will not judge the model by them.
@@ -181,8 +181,7 @@ def _fit_nearest(
     prepared = PreparedImages(images.learned, preparation, progress)
     counted = terms.counted(preparation, *prepared.size(0))  # all have one size where zones are allowed
     settings = NearestSettings.of(kind, seen.explained, terms.seed)
-    # The universal network has the wide sight; a near one begins from scratch and ends higher where parts are placed.
-    start = None if from_scratch or settings.near else universal_network()
+    start = None if from_scratch else universal_network()
     known = None
     if marked is not None:
         defective = PreparedImages([sample.path for sample in marked.samples.values()], preparation, progress)

@@ -40,7 +40,7 @@ from blemish.learning.defects import (
 )
 from blemish.learning.known import KnownDefects
 from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
-from blemish.learning.network import NEAR, WIDE, BoundedNetwork
+from blemish.learning.network import NEAR, WIDE, BoundedNetwork, near_part
 from blemish.learning.pretrained import Pretrained
 from blemish.learning.reference import SHIFT, Reference
 from blemish.learning.survey import PLACED
@@ -441,7 +441,7 @@ class NearestTriplets(DenseTriplets[Batch]):
     Args:
         images: prepared good images; at least two.
         settings: how a step is made.
-        start: a trained network to go on with; None: from scratch.
+        start: a trained network of wide sight to go on with, or with its `network.near_part`; None: from scratch.
         counted: ``(h, w)`` cells of whole images that are learned from, as `Preparation.counted` tells them; aligned
             images only, for elsewhere a zone means another place in every crop. None: all are.
         known: images with known defects, which are negatives beside the drawn ones; None: there are none.
@@ -456,9 +456,13 @@ class NearestTriplets(DenseTriplets[Batch]):
         known: KnownDefects | None = None,
     ) -> None:
         drawer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="blemish-defects")
-        sight = NEAR if settings.near else WIDE
+        generator = torch.Generator().manual_seed(settings.seed)
+        if start is None:
+            network = BoundedNetwork(generator, NEAR if settings.near else WIDE)
+        else:
+            network = near_part(start.network, generator) if settings.near else start.network
         super().__init__(
-            start.network if start else BoundedNetwork(torch.Generator().manual_seed(settings.seed), sight),
+            network,
             settings.learning_rate,
             settings.weight_decay,
             DrawnAhead(partial(draw_batch, images, settings, counted=counted, known=known), drawer, _AHEAD),

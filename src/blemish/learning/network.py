@@ -186,6 +186,30 @@ class BoundedNetwork(nn.Module):
         return nn.functional.normalize(embedding, dim=1) * self.RADIUS
 
 
+def near_part(wide: BoundedNetwork, generator: torch.Generator) -> BoundedNetwork:
+    """Make a network of near sight out of what a trained one of wide sight does at its finest level.
+
+    Args:
+        wide: with `WIDE` sight and `FILTERS` filters; it is not changed.
+        generator: source of the weights that it has not.
+
+    Returns:
+        Its layers up to stride 4, its two blocks at stride 4 and its head, in evaluation mode. What its coarser levels
+        would have told the second of these is missing, and the block after them adds nothing before it is trained: a
+        network to begin training with, not to inspect with.
+    """
+    near = BoundedNetwork(generator, NEAR)
+    for name in ("stem", "stem_norm", "down", "down_norm", "head"):
+        near.get_submodule(name).load_state_dict(wide.get_submodule(name).state_dict())
+    blocks = [*near.get_submodule("coarser.0").children()]
+    known = [*wide.get_submodule("coarser.0").children(), wide.finer[-1]]
+    for block, trained in zip(blocks, known, strict=False):
+        block.load_state_dict(trained.state_dict())
+    for block in blocks[len(known) :]:
+        nn.init.zeros_(block.get_submodule("second_norm").get_parameter("weight"))
+    return near.eval()
+
+
 def _padded(channels: int, filters: int, *, size: int, stride: int = 1) -> nn.Conv2d:
     """Make a convolution without weights and bias whose output cells lie in the middle of the pixels they stand for."""
     padding = (size - stride) // 2
