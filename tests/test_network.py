@@ -13,7 +13,9 @@ from blemish.learning.network import (
     WIDE,
     BoundedNetwork,
     ResidualBlock,
+    Sight,
     TripletNetwork,
+    bounded_network,
     near_part,
     triplet_network,
     weights_to_arrays,
@@ -89,7 +91,7 @@ def test_the_near_part_does_what_the_finest_level_of_the_wide_network_does() -> 
     with torch.inference_mode():
         wide(pixels)  # in training mode: its normalisations have seen something
         wide.eval()
-        near = near_part(wide, torch.Generator().manual_seed(2))
+        near = near_part(wide)
         x = torch.relu(wide.down_norm(wide.down(torch.relu(wide.stem_norm(wide.stem(pixels))))))
         x = wide.head(wide.finer[-1](wide.coarser[0](x)))
         torch.testing.assert_close(near(pixels), nn.functional.normalize(x, dim=1) * BoundedNetwork.RADIUS)
@@ -98,8 +100,17 @@ def test_the_near_part_does_what_the_finest_level_of_the_wide_network_does() -> 
 def test_the_near_part_leaves_the_wide_network_as_it_is() -> None:
     wide = BoundedNetwork(torch.Generator().manual_seed(0), WIDE)
     before = weights_to_arrays(wide)
-    near = near_part(wide, torch.Generator())
+    near = near_part(wide)
     with torch.no_grad():
         for parameter in near.parameters():
             parameter.zero_()
     assert all((before[name] == value).all() for name, value in weights_to_arrays(wide).items())
+
+
+def test_near_networks_of_former_model_files_are_read() -> None:
+    former = BoundedNetwork(torch.Generator().manual_seed(0), Sight(n_levels=1, n_blocks=3, view=58)).eval()
+    read = bounded_network(weights_to_arrays(former))
+    pixels = torch.rand(1, 1, 32, 48, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        torch.testing.assert_close(read(pixels), former(pixels))
+    assert read.view == former.view

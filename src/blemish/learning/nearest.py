@@ -456,11 +456,11 @@ class NearestTriplets(DenseTriplets[Batch]):
         known: KnownDefects | None = None,
     ) -> None:
         drawer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="blemish-defects")
-        generator = torch.Generator().manual_seed(settings.seed)
         if start is None:
+            generator = torch.Generator().manual_seed(settings.seed)
             network = BoundedNetwork(generator, NEAR if settings.near else WIDE)
         else:
-            network = near_part(start.network, generator) if settings.near else start.network
+            network = near_part(start.network) if settings.near else start.network
         super().__init__(
             network,
             settings.learning_rate,

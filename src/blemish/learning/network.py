@@ -118,10 +118,12 @@ class Sight:
     view: int  # pixels a side that a cell may see; it gives most weight to the nearest
 
 
-# About the same work. A wide view finds what is large and faint on a texture. On aligned parts it would do harm: asked
-# what belongs at a place, the network would tell the place by what lies around it and not look at what lies there.
-NEAR: Final = Sight(n_levels=1, n_blocks=3, view=58)
+# A wide view finds what is large and faint on a texture. On aligned parts it would do harm: asked what belongs at a
+# place, the network would tell the place by what lies around it and not look at what lies there. The near one is the
+# finest level of the wide one, and begins as such (`near_part`).
+NEAR: Final = Sight(n_levels=1, n_blocks=2, view=42)
 WIDE: Final = Sight(n_levels=3, n_blocks=1, view=182)
+_FORMER_NEAR: Final = Sight(n_levels=1, n_blocks=3, view=58)  # of model files made before 2026-11-27
 
 
 class BoundedNetwork(nn.Module):
@@ -186,27 +188,21 @@ class BoundedNetwork(nn.Module):
         return nn.functional.normalize(embedding, dim=1) * self.RADIUS
 
 
-def near_part(wide: BoundedNetwork, generator: torch.Generator) -> BoundedNetwork:
+def near_part(wide: BoundedNetwork) -> BoundedNetwork:
     """Make a network of near sight out of what a trained one of wide sight does at its finest level.
 
     Args:
         wide: with `WIDE` sight and `FILTERS` filters; it is not changed.
-        generator: source of the weights that it has not.
 
     Returns:
         Its layers up to stride 4, its two blocks at stride 4 and its head, in evaluation mode. What its coarser levels
-        would have told the second of these is missing, and the block after them adds nothing before it is trained: a
-        network to begin training with, not to inspect with.
+        would have told the second of these is missing: a network to begin training with, not to inspect with.
     """
-    near = BoundedNetwork(generator, NEAR)
-    for name in ("stem", "stem_norm", "down", "down_norm", "head"):
-        near.get_submodule(name).load_state_dict(wide.get_submodule(name).state_dict())
-    blocks = [*near.get_submodule("coarser.0").children()]
-    known = [*wide.get_submodule("coarser.0").children(), wide.finer[-1]]
-    for block, trained in zip(blocks, known, strict=False):
-        block.load_state_dict(trained.state_dict())
-    for block in blocks[len(known) :]:
-        nn.init.zeros_(block.get_submodule("second_norm").get_parameter("weight"))
+    near = BoundedNetwork(torch.Generator(), NEAR)
+    names = {name: name for name in ("stem", "stem_norm", "down", "down_norm", "coarser.0.0", "head")}
+    names |= {"coarser.0.1": f"finer.{len(wide.finer) - 1}"}
+    for ours, theirs in names.items():
+        near.get_submodule(ours).load_state_dict(wide.get_submodule(theirs).state_dict())
     return near.eval()
 
 
@@ -236,7 +232,11 @@ def bounded_network(arrays: dict[str, NDArray[Any]]) -> BoundedNetwork:
     Raises:
         ModelFileError: names or shapes are not those of the network.
     """
-    network = BoundedNetwork(torch.Generator(), WIDE if any(name.startswith("finer") for name in arrays) else NEAR)
+    if any(name.startswith("finer") for name in arrays):
+        sight = WIDE
+    else:
+        sight = _FORMER_NEAR if any(name.startswith("coarser.0.2") for name in arrays) else NEAR
+    network = BoundedNetwork(torch.Generator(), sight)
     weights_from_arrays(network, arrays)
     return network.eval()
 
