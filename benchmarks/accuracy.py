@@ -4,6 +4,7 @@
     python benchmarks/accuracy.py DATA -o benchmarks/results/short.json --minutes 2 --seeds 1 --shots 5,10,50
     python benchmarks/accuracy.py DATA -o enroll.json --enroll --seeds 1 --models MODELS
     python benchmarks/accuracy.py DATA -o benchmarks/results/short.json --minutes 2 --seeds 1 --dirty 5
+    python benchmarks/accuracy.py DATA -o benchmarks/results/scratch.json --seeds 1 --from-scratch
 
 DATA holds categories in MVTec AD's layout at most three levels down. A category without good test images is trained on
 half of its good images and judged by the other half. Nothing is chosen on test images: the last step is the model.
@@ -36,7 +37,7 @@ from blemish.images import write_text
 from blemish.progress import silent
 
 Run = dict[str, Any]
-NOT_SAID: Run = {"n_dirty": 0}  # of runs that were made before this could be asked for
+NOT_SAID: Run = {"n_dirty": 0, "from_scratch": False}  # of runs that were made before this could be asked for
 
 
 def main() -> None:
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--method", default="nearest")
     parser.add_argument("--shots", default="", help="numbers of good images to learn from, comma-separated")
     parser.add_argument("--dirty", default="0", help="numbers of defective images among the good ones, comma-separated")
+    parser.add_argument("--from-scratch", action="store_true", help="begin with random weights")
     parser.add_argument("--enroll", action="store_true", help="give the networks in --models to other categories")
     parser.add_argument("--models", type=Path, help="folder for model files")
     options = parser.parse_args()
@@ -79,6 +81,7 @@ def plan(options: argparse.Namespace, names: list[str]) -> Iterator[Run]:
                         "method": options.method,
                         "n_good": n_good,
                         "n_dirty": n_dirty,
+                        "from_scratch": options.from_scratch,
                     }
                     if options.enroll:
                         for network in names:
@@ -105,12 +108,14 @@ def carry_out(wanted: Run, found: dict[str, Path], models: Path | None) -> Run:
             method=wanted["method"],
             alpha=0.05,
             seed=wanted["seed"],
+            from_scratch=wanted["from_scratch"],
             progress=silent,
             **duration,
         )
     fitted_s = time.monotonic() - started
     size = 0
-    if models is not None and "network" not in wanted and wanted["n_good"] is None and not wanted["n_dirty"]:
+    is_usual = wanted["n_good"] is None and not wanted["n_dirty"] and not wanted["from_scratch"]
+    if models is not None and "network" not in wanted and is_usual:
         path = models / f"{wanted['category']}-{wanted['seed']}.blemish"
         detector.save(path)
         size = path.stat().st_size
@@ -190,7 +195,8 @@ def table(runs: list[Run]) -> str:
     """Lay out mean and spread over the seeds, one row per category and setting, as Markdown."""
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        key = (run["method"], run.get("minutes"), run["n_good"], run["n_dirty"], run.get("network"), run["category"])
+        network = run.get("network") or ("itself, from scratch" if run["from_scratch"] else "itself")
+        key = (run["method"], run.get("minutes"), run["n_good"], run["n_dirty"], network, run["category"])
         groups.setdefault(key, []).append(run)
     lines = [
         "| method | minutes | good images | defective among them | network of | category | seeds | AUROC | pixel AUROC "
@@ -201,7 +207,7 @@ def table(runs: list[Run]) -> str:
         method, minutes, n_good, n_dirty, network, category = key
         types = [name for name in group[0]["auroc"] if name != "all"]
         cells = [
-            method, minutes or "", n_good or "all", n_dirty, network or "itself", category, len(group),
+            method, minutes or "", n_good or "all", n_dirty, network, category, len(group),
             spread([run["auroc"]["all"] for run in group]),
             spread([run["pixel_auroc"] for run in group]),
             spread([run["aupro"] for run in group]),
