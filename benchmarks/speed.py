@@ -42,7 +42,7 @@ from blemish.images import read_image, write_image
 from blemish.learning.assembly import SMOOTHING
 from blemish.learning.fit import fit
 from blemish.learning.graph import DistanceModel, build_graph
-from blemish.learning.network import NEAR, PATCH_SIZE, STRIDE, WIDE, BoundedNetwork, TripletNetwork
+from blemish.learning.network import FILTERS, NEAR, PATCH_SIZE, STRIDE, WIDE, BoundedNetwork, TripletNetwork
 from blemish.learning.reference import BANK, MEDOIDS, Reference, ToNearest, ToNearestHere, ToPrototype
 from blemish.parallel import n_cores
 from blemish.report.batch import inspect_batch
@@ -82,8 +82,8 @@ def papers(side: int) -> Candidate:
     return Candidate(model, build_graph(model), "max_distance", our_inputs(side))
 
 
-def ours(side: int, kind: Reference) -> Candidate:
-    network = BoundedNetwork(torch.Generator().manual_seed(0), NEAR if kind is Reference.LOCATION else WIDE)
+def ours(side: int, kind: Reference, filters: int = FILTERS) -> Candidate:
+    network = BoundedNetwork(torch.Generator().manual_seed(0), NEAR if kind is Reference.LOCATION else WIDE, filters)
     cells = side // BoundedNetwork.STRIDE
     reference: nn.Module = ToNearest(torch.randn(BANK, 32))
     if kind is Reference.LOCATION:

@@ -41,10 +41,10 @@ from blemish.images import write_bytes, write_text
 from blemish.learning.assembly import SMOOTHING, Making, Terms, hold_out, provenance
 from blemish.learning.defects import any_defect
 from blemish.learning.fit import enroll_network
-from blemish.learning.graph import DistanceModel, build_graph
+from blemish.learning.graph import DistanceModel
 from blemish.learning.nearest import spoil
 from blemish.learning.network import FILTERS, WIDE, BoundedNetwork, weights_from_arrays, weights_to_arrays
-from blemish.learning.reference import BANK, Reference, ToNearest, embed, nearest_reference
+from blemish.learning.reference import Reference, embed, nearest_reference
 from blemish.learning.training import DEFAULT_MINUTES, train
 from blemish.learning.universal import (
     PASTED,
@@ -54,7 +54,7 @@ from blemish.learning.universal import (
     draw_stock,
     drawers,
 )
-from speed import matrix_gflops, our_inputs
+from speed import matrix_gflops, ours
 from throughput import median_seconds
 
 N_REFERENCE: Final = 8  # pictures of a kind to which validation compares
@@ -211,10 +211,10 @@ def climb(options: argparse.Namespace) -> None:
             "enrolled": real,
         })  # fmt: skip
         print(json.dumps(rows[-1]), flush=True)
-    ours = LADDER.index(FILTERS)
+    our_width = LADDER.index(FILTERS)
     seconds = image_seconds()
     for row, each in zip(rows, seconds, strict=True):
-        row |= {"ms": 1000 * each, "times ours": each / seconds[ours]}
+        row |= {"ms": 1000 * each, "times ours": each / seconds[our_width]}
     gflops = matrix_gflops(N_REPEATS, 1)
     figures = {"commit": commit(), "steps": options.steps, "matrix multiply, gflop/s": gflops, "rows": rows}
     write_text(options.output, json.dumps(figures, indent=1) + "\n")
@@ -225,11 +225,10 @@ def image_seconds() -> list[float]:
     """Time the graphs of all widths in turns: an image of 256 x 256 against a bank, on one core."""
     tasks: dict[str, Callable[[], object]] = {}
     for filters in LADDER:
-        network = BoundedNetwork(torch.Generator().manual_seed(0), WIDE, filters)
-        graph = build_graph(DistanceModel(network, ToNearest(torch.randn(BANK, 32)), SMOOTHING, N_WORST).eval())
-        engine = load_engine("onnxruntime", graph, 1)
-        inputs = {name: value.numpy() for name, value in our_inputs(256).items()}
-        tasks[str(filters)] = partial(engine.run, inputs, ["score"])
+        candidate = ours(256, Reference.CATEGORY, filters)
+        engine = load_engine("onnxruntime", candidate.graph, 1)
+        inputs = {name: value.numpy() for name, value in candidate.inputs.items()}
+        tasks[str(filters)] = partial(engine.run, inputs, [candidate.output])
     return [*median_seconds(tasks, N_REPEATS).values()]
 
 
