@@ -55,6 +55,8 @@ def main() -> None:
     parser.add_argument("--enroll", action="store_true", help="give the networks in --models to other categories")
     parser.add_argument("--models", type=Path, help="folder for model files")
     options = parser.parse_args()
+    if options.enroll and options.from_scratch:
+        parser.error("--enroll trains nothing: leave out --from-scratch")
 
     found = find_categories(options.data)
     names = options.categories.split(",") if options.categories else sorted(found)

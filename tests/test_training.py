@@ -140,6 +140,19 @@ def test_a_damaged_checkpoint_is_refused(pyramid: PatchPyramid, tmp_path: Path, 
         run(pyramid, checkpoint_path=checkpoint)
 
 
+def test_a_checkpoint_of_another_network_is_refused_with_its_name(pyramid: PatchPyramid, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run.checkpoint"
+    run(pyramid, checkpoint_path=checkpoint)
+    with np.load(checkpoint) as file:
+        arrays = {name: file[name] for name in file.files}
+    arrays["network/one.more"] = np.zeros(3, dtype=np.float32)
+    with checkpoint.open("wb") as opened:
+        np.savez(opened, **arrays)
+    with pytest.raises(TrainingError, match="another network") as refused:
+        run(pyramid, checkpoint_path=checkpoint)
+    assert f"Delete {checkpoint}" in str(refused.value)
+
+
 def test_time_is_turned_into_steps_before_the_first_one_and_teaches_nothing(pyramid: PatchPyramid) -> None:
     learner, again = (PatchTriplets(pyramid, SETTINGS) for _ in range(2))
     summary = train(learner, minutes=1e-9)

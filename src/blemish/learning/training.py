@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from blemish.errors import TrainingError
+from blemish.errors import ModelFileError, TrainingError
 from blemish.images import write_bytes
 from blemish.learning.network import weights_from_arrays, weights_to_arrays
 from blemish.progress import Progress, silent
@@ -224,9 +224,11 @@ def _load_checkpoint(state: _State, path: Path, key: str) -> None:
         raise TrainingError(f"Checkpoint {path} cannot be read ({error}). {remedy}") from error
     if saved_key != key:
         raise TrainingError(f"Checkpoint {path} belongs to a run with other images or settings. {remedy}")
-    weights_from_arrays(
-        state.network, {k.removeprefix("network/"): v for k, v in arrays.items() if k.startswith("network/")}
-    )
+    weights = {name.removeprefix("network/"): value for name, value in arrays.items() if name.startswith("network/")}
+    try:
+        weights_from_arrays(state.network, weights)
+    except ModelFileError as error:
+        raise TrainingError(f"Checkpoint {path} is of another network ({error}). {remedy}") from error
     saved = state.optimiser.state_dict()
     for name, value in arrays.items():
         if name.startswith("moments/"):
