@@ -5,7 +5,7 @@ import math
 import os
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,10 @@ from blemish.detection.model_file import (
     read_model,
     write_model,
 )
+from blemish.detection.pose import Turning, picture_to_text
 from blemish.detection.preparation import Preparation
 from blemish.detection.runtime import Runtime
+from blemish.detection.zones import to_text
 from blemish.errors import ModelFileError, OutputError
 from blemish.results import Threshold
 
@@ -35,6 +37,13 @@ SQUARES = Preparation(
 OWN_SIZE = Preparation(
     height=None, width=None, scale=0.5, black=-0.1, white=0.9, multiple=4, patch_size=62, stride=4, centre=2.0
 )
+TURNING = Turning(
+    template=picture_to_text(np.eye(64, dtype=np.float32)),
+    first=300.0,
+    beyond=120.0,
+    reach=0.05,
+)
+TURNED = replace(OWN_SIZE, height=64, width=64, turning=TURNING)
 MODEL = Model(
     description=Description(
         category="plate ü",
@@ -91,6 +100,12 @@ WRONG_PREPARATIONS: dict[str, list[object]] = {
     "patch_size": [0, -64, 64.5, "64", None, True, 1],
     "stride": [0, -2, 2.0, "2", None, True, 65, [2]],
     "centre": [0, -32, "32", None, True, 65, math.nan, math.inf],
+}
+WRONG_TURNINGS: dict[str, list[object]] = {
+    "template": [None, 3, "", "no base64!", "AAAA", to_text(np.ones((16, 16), dtype=bool))],
+    "first": [-1, 360, "0", None, math.nan, True],
+    "beyond": [-1, 361, "0", None, math.nan],
+    "reach": [-0.1, 0.5, "0", None, math.nan],
 }
 WRONG_RANGES: dict[str, list[object]] = {  # where the size is the image's own, and the grey range one for all
     "height": [128],
@@ -167,6 +182,12 @@ def test_same_model_same_bytes(path: Path, tmp_path: Path) -> None:
 def test_others_can_read_it(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         assert set(archive.namelist()) == {"model.json", "graph.onnx", "weights.npz", "SHA256SUMS"}
+        assert json.loads(archive.read("model.json"))["format"] < FORMAT  # so that older versions can read it too
+
+
+def test_older_versions_refuse_a_file_whose_turning_they_would_ignore(path: Path) -> None:
+    write_model(replace(MODEL, description=replace(MODEL.description, preparation=TURNED)), path)
+    with zipfile.ZipFile(path) as archive:
         assert json.loads(archive.read("model.json"))["format"] == FORMAT
 
 
@@ -275,7 +296,15 @@ def test_a_preparation_that_makes_no_sense_is_refused(
         read_model(path)
 
 
-@pytest.mark.parametrize("name", [item.name for item in fields(Preparation)])
+@pytest.mark.parametrize(("name", "value"), pairs(WRONG_TURNINGS))
+def test_a_turning_that_makes_no_sense_is_refused(path: Path, name: str, value: object) -> None:
+    turning = {**asdict(TURNING), name: value}
+    rewrite(path, edit_description(preparation={**asdict(TURNED), "turning": turning}), with_sums=True)
+    with pytest.raises(ModelFileError, match="does not fit"):
+        read_model(path)
+
+
+@pytest.mark.parametrize("name", [item.name for item in fields(Preparation) if item.default is MISSING])
 def test_a_preparation_that_lacks_a_field_is_refused(path: Path, name: str) -> None:
     rest = {key: value for key, value in asdict(SQUARES).items() if key != name}
     rewrite(path, edit_description(preparation=rest), with_sums=True)
@@ -283,7 +312,7 @@ def test_a_preparation_that_lacks_a_field_is_refused(path: Path, name: str) -> N
         read_model(path)
 
 
-@pytest.mark.parametrize("preparation", [SQUARES, OWN_SIZE])
+@pytest.mark.parametrize("preparation", [SQUARES, OWN_SIZE, TURNED])
 def test_every_kind_of_preparation_comes_back(path: Path, preparation: Preparation) -> None:
     write_model(replace(MODEL, description=replace(MODEL.description, preparation=preparation)), path)
     assert read_model(path).description.preparation == preparation
@@ -425,7 +454,7 @@ def test_a_file_of_format_1_can_be_calibrated_and_written_anew(
     calibrated = Detector.load(old_path).calibrate(sorted(good.iterdir()), alpha=0.25)
     calibrated.save(tmp_path / "new.blemish")
     with zipfile.ZipFile(tmp_path / "new.blemish") as archive:
-        assert json.loads(archive.read("model.json"))["format"] == FORMAT
+        assert json.loads(archive.read("model.json"))["format"] < FORMAT  # so that older versions can read it too
     new = Detector.load(tmp_path / "new.blemish")
     assert new.inspect(stained / "000.png") == calibrated.inspect(stained / "000.png")
 

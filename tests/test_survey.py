@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from blemish.detection.pose import Pose
 from blemish.drawing import SURFACES, draw_surface
 from blemish.errors import DatasetError, ImageError
 from blemish.images import read_image, resize, write_image
 from blemish.learning.network import BoundedNetwork
 from blemish.learning.reference import Reference
-from blemish.learning.survey import AREA_PX, COARSE_AREA_PX, PLACED, SAME_SIZE, Survey, survey
+from blemish.learning.survey import ALIGNED, AREA_PX, COARSE_AREA_PX, PLACED, SAME_SIZE, Survey, survey
 from blemish.results import FloatArray
 
 STRIDE = BoundedNetwork.STRIDE
@@ -34,6 +35,48 @@ def drawn(name: str, n: int = 6) -> list[FloatArray]:
     rng = np.random.default_rng(1)
     surface = SURFACES[name](rng)
     return [draw_surface(surface, rng, 90, 110) for _ in range(n)]
+
+
+class TestTurning:
+    def test_parts_turned_at_random_are_turned_back_and_compared_by_location(self, tmp_path: Path) -> None:
+        images = [np.rot90(image[:, :90], turns) for turns, image in enumerate(drawn("printed_label", 8))]
+        seen = survey(write(tmp_path, images))
+        assert seen.turned is not None
+        assert seen.turned.explained_before < ALIGNED
+        assert seen.reference is Reference.LOCATION
+        assert seen.explained > PLACED
+        assert seen.preparation(Reference.CATEGORY).turning is None
+
+    def test_parts_that_lie_alike_are_taken_as_they_lie(self, tmp_path: Path) -> None:
+        grain = noise(8)
+        label = drawn("printed_label", 1)[0]
+        assert survey(write(tmp_path, [label + 0.03 * each for each in grain])).turned is None
+
+    @pytest.mark.parametrize("name", ["perforated_sheet", "wire_mesh", "knit", "ribbed", "brushed_metal", "leather"])
+    def test_a_pattern_is_no_part(self, tmp_path: Path, name: str) -> None:
+        assert survey(write(tmp_path, drawn(name, 8))).turned is None
+
+    def test_long_images_show_parts_that_cannot_turn(self, tmp_path: Path) -> None:
+        images = [np.rot90(image[:, :90], 2 * turns)[:50] for turns, image in enumerate(drawn("printed_label", 8))]
+        assert survey(write(tmp_path, images)).turned is None
+
+    def test_turns_are_tried_a_little_beyond_those_seen(self, tmp_path: Path) -> None:
+        label = drawn("printed_label", 1)[0][:, :90]
+        degrees = np.linspace(-30, 30, 7)
+        images = [Pose(-angle, 0, 0).turned(label) for angle in degrees]
+        turning = survey(write(tmp_path, images)).preparation(Reference.LOCATION).turning
+        assert turning is not None
+        assert 60 < turning.beyond < 60 + 2 * (20 + 5)
+
+    def test_cells_that_were_turned_in_from_outside_do_not_count(self, tmp_path: Path) -> None:
+        label = drawn("printed_label", 1)[0][:, :90]
+        preparation = survey(write(tmp_path, [Pose(45 * n, 0, 0).turned(label) for n in range(8)])).preparation(
+            Reference.LOCATION
+        )
+        counted = preparation.counted(None, 90, 90, Pose(45, 0, 0))
+        assert counted is not None
+        assert not counted[[0, 0, -1, -1], [0, -1, 0, -1]].any()
+        assert counted[3:-3, 11].all()
 
 
 class TestAlignment:
@@ -65,10 +108,6 @@ class TestAlignment:
         y, x = np.mgrid[-1:1:90j, -1:1:110j].astype(np.float32)
         light = 0.25 * (x + 1) if shape == "slope" else 0.6 - 0.3 * (x**2 + y**2)
         assert survey(write(tmp_path, [0.1 * image + light for image in noise()])).reference is Reference.CATEGORY
-
-    def test_parts_turned_at_random_are_compared_anywhere(self, tmp_path: Path) -> None:
-        images = [np.rot90(image[:, :90], turns) for turns, image in enumerate(drawn("printed_label", 8))]
-        assert survey(write(tmp_path, images)).reference is Reference.CATEGORY
 
     def test_images_of_different_sizes_are_compared_anywhere(self, tmp_path: Path) -> None:
         images = [resize(image, 60 + 8 * index, 110) for index, image in enumerate(drawn("cast_part"))]

@@ -19,6 +19,7 @@ from blemish.detection.evidence import Patches, find_evidence
 from blemish.detection.former import restored
 from blemish.detection.history import changed, undone
 from blemish.detection.model_file import HELD_OUT, NEAREST, Description, Model, read_model, write_model
+from blemish.detection.preparation import Prepared
 from blemish.detection.regions import find_regions
 from blemish.detection.runtime import Distances, Runtime, fastest_engine
 from blemish.detection.scoring import N_WORST, Geometry, map_at
@@ -134,6 +135,7 @@ class Detector:
         prepared = self.description.preparation.prepared(grey)
         distances = self.measure(prepared, *grey.shape)
         verdict = decide(distances.score, self.threshold)
+        distance_map = distances.on_image(prepared.pose)
         geometry = self.description.preparation.geometry(*grey.shape)
         limit = limit_exceeded(verdict, self.threshold)
         return Inspection(
@@ -143,11 +145,11 @@ class Detector:
             threshold=self.threshold.value,
             max_distance=distances.max_distance,
             mean_distance=distances.mean_distance,
-            regions=find_regions(distances.distance_map, limit, geometry, *grey.shape, mm_per_pixel=self.mm_per_pixel),
+            regions=find_regions(distance_map, limit, geometry, *grey.shape, mm_per_pixel=self.mm_per_pixel),
             height=grey.shape[0],
             width=grey.shape[1],
             grey=grey,
-            map_at=partial(map_at, distances.distance_map, geometry, grey.shape),
+            map_at=partial(map_at, distance_map, geometry, grey.shape),
             evidence=None if verdict is Verdict.GOOD else self._evidence(prepared, distances, geometry),
             ignored=self._ignored,
         )
@@ -322,7 +324,7 @@ class Detector:
         noted = {**images.get(about.category, {}), **dict.fromkeys(files, HELD_OUT)}
         return {**about.provenance, "images": {**images, about.category: noted}}
 
-    def measure(self, prepared: GreyImage, height: int, width: int) -> Distances:
+    def measure(self, prepared: Prepared, height: int, width: int) -> Distances:
         """Run the graph on a prepared image.
 
         Args:
@@ -333,18 +335,16 @@ class Detector:
             ImageError: the ignored zones leave nothing of it. ModelFileError: as for `Runtime.run`.
         """
         about = self.description
-        counted = None
-        if self._ignored is not None:
-            counted = about.preparation.counted(self._ignored, height, width)
-            if not counted.any():
-                raise ImageError(
-                    f"The ignored zones leave nothing of an image of {height} x {width} pixels; "
-                    "expected a larger one, like those the zones were drawn on."
-                )
+        counted = about.preparation.counted(self._ignored, height, width, prepared.pose)
+        if counted is not None and not counted.any():
+            raise ImageError(
+                f"The ignored zones leave nothing of an image of {height} x {width} pixels; "
+                "expected a larger one, like those the zones were drawn on."
+            )
         n_worst = N_WORST if about.method == NEAREST else 1
         return measure(self._runtime, prepared, about.preparation, n_worst, counted)
 
-    def _evidence(self, prepared: GreyImage, distances: Distances, geometry: Geometry) -> Evidence:
+    def _evidence(self, prepared: Prepared, distances: Distances, geometry: Geometry) -> Evidence:
         return find_evidence(
             distances.distance_map,
             distances.score,
@@ -353,6 +353,7 @@ class Detector:
             distances.nearest,
             self._patches,
             geometry,
+            prepared.pose,
         )
 
     @cached_property

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.detection.pose import Pose
 from blemish.detection.scoring import Geometry
 from blemish.errors import ModelFileError
 from blemish.results import Evidence, FloatArray
@@ -108,6 +109,7 @@ def find_evidence(
     nearest: int | None,
     patches: Patches | None,
     geometry: Geometry,
+    pose: Pose | None = None,
 ) -> Evidence:
     """Compare the worst place of an image with the nearest good one.
 
@@ -118,16 +120,18 @@ def find_evidence(
         prepared: ``(H', W')``, the image as the graph takes it.
         nearest: which embedding of the reference set is nearest to that of the worst cell; None: not told.
         patches: what these embeddings look like; None: not kept.
-        geometry: of the cells on the image.
+        geometry: of the cells on the image as it lay.
+        pose: by which it was turned; None: it was not.
     """
     i, j = (int(index) for index in np.unravel_index(distance_map.argmax(), distance_map.shape))
+    lay = (i, j) if pose is None else pose.whence(i, j, *distance_map.shape)
     scores = list(good_scores)
     row, column = geometry.prepared_pixel(i, j)
     top, bottom = max(row - PATCH // 2, 0), min(row + PATCH // 2, prepared.shape[0])  # all that is cut from
     shown = None if nearest is None or patches is None else patches.show(nearest)
     return Evidence(
-        row=round(geometry.row(i)),
-        column=round(geometry.column(j)),
+        row=round(geometry.row(lay[0])),
+        column=round(geometry.column(lay[1])),
         distance=float(distance_map[i, j]),
         n_good=len(scores),
         n_good_below=sum(good < score for good in scores),

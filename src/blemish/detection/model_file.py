@@ -27,13 +27,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blemish.detection.engines import FLOAT32, INT8
+from blemish.detection.pose import REACH, Turning, picture_of
 from blemish.detection.preparation import Preparation
 from blemish.detection.zones import from_text
 from blemish.errors import ModelFileError
 from blemish.images import MAX_PIXELS, write_bytes
 from blemish.results import Threshold
 
-FORMAT: Final = 2  # raised when older versions of Blemish could no longer read the file
+FORMAT: Final = 3  # raised when older versions of Blemish could no longer read the file
+_UNTURNED_FORMAT: Final = 2  # of files without `Preparation.turning`, which they can read: they would ignore it
 NEAREST: Final = "nearest"  # our method; all others are the paper's
 LEARNED: Final = "learned"  # role of an image in the provenance: the network or the prototype was made from it
 HELD_OUT: Final = "held out"  # it only set the threshold
@@ -122,7 +124,8 @@ def write_model(model: Model, path: Path) -> None:
 
 def model_to_bytes(model: Model) -> bytes:
     """Make the bytes of a model file."""
-    description = {"format": FORMAT, **asdict(model.description)}
+    version = _UNTURNED_FORMAT if model.description.preparation.turning is None else FORMAT
+    description = {"format": version, **asdict(model.description)}
     arrays = io.BytesIO()
     np.savez(arrays, **model.weights)  # type: ignore[arg-type]
     parts = {
@@ -203,7 +206,7 @@ def _read_description(path: Path, data: bytes) -> Description:
             raise ModelFileError(
                 f"Model file {path} has format {version}; this version of Blemish reads up to {FORMAT}. Update Blemish."
             )
-        if version < FORMAT:
+        if version < _UNTURNED_FORMAT:
             values = _from_format_1(values)
         return as_description(values)
     except ModelFileError:
@@ -219,7 +222,11 @@ def as_description(values: dict[str, Any]) -> Description:
         Exception: of any kind, when it does not fit.
     """
     threshold = _threshold(values["threshold"])
-    preparation = Preparation(**_known_fields(Preparation, values["preparation"]))
+    prepare = _known_fields(Preparation, values["preparation"])
+    turning = prepare.get("turning")
+    preparation = Preparation(
+        **{**prepare, "turning": None if turning is None else Turning(**_known_fields(Turning, turning))}
+    )
     known = _known_fields(Description, values)
     description = Description(**{**known, "threshold": threshold, "preparation": preparation})
     _check_preparation(preparation)
@@ -242,7 +249,9 @@ def _from_format_1(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _known_fields(kind: type[Description | Preparation | Threshold], values: dict[str, Any]) -> dict[str, Any]:
+def _known_fields(
+    kind: type[Description | Preparation | Turning | Threshold], values: dict[str, Any]
+) -> dict[str, Any]:
     """Take what a kind of record has; what has a default may be missing, for older files do not have it."""
     return {
         item.name: values[item.name]
@@ -272,6 +281,16 @@ def _check_preparation(about: Preparation) -> None:
     if about.black is not None and about.white is not None:
         _require(_is_number(about.black) and _is_number(about.white), "black and white are finite numbers")
         _require(about.white - about.black > _LEAST_RANGE, f"white is more than {_LEAST_RANGE} above black")
+    if about.turning is not None:
+        _require(about.height is not None and about.width is not None, "turning has a height and a width")
+        _check_turning(about.turning)
+
+
+def _check_turning(about: Turning) -> None:
+    _require(_is_number(about.first) and 0 <= about.first < 360, "turning.first is 0 to below 360")
+    _require(_is_number(about.beyond) and 0 <= about.beyond <= 360, "turning.beyond is 0 to 360")
+    _require(_is_number(about.reach) and 0 <= about.reach <= REACH, f"turning.reach is 0 to {REACH}")
+    picture_of(about.template)
 
 
 def _check_threshold(threshold: Threshold) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.detection.pose import Pose, Turning
 from blemish.detection.scoring import Geometry
 from blemish.images import own_range
 from blemish.results import FloatArray
@@ -22,13 +24,34 @@ def shrunk(side: int, scale: float) -> float:
     return max(side * scale, min(side, _LEAST_PX))
 
 
+class Prepared(GreyImage):
+    """An image as a graph takes it.
+
+    Args:
+        height, width, make: as for `GreyImage`.
+        pose: how the part lay before the image was turned; None: it was not.
+    """
+
+    def __init__(
+        self, height: int, width: int, make: Callable[[int, int], FloatArray], pose: Pose | None = None
+    ) -> None:
+        super().__init__(height, width, make)
+        self.pose = pose
+
+    def with_pixels(self, pixels: FloatArray) -> Prepared:
+        """Return another picture ``(H, W)`` of the part as it lies here."""
+        height, width = pixels.shape
+        return Prepared(height, width, lambda top, bottom: pixels[top:bottom], self.pose)
+
+
 @dataclass(frozen=True)
 class Preparation:
-    """Size and grey range of prepared images, and the cells that the network makes of them.
+    """Size, grey range and turn of prepared images, and the cells that the network makes of them.
 
     Two sizes are possible: one and the same ``height`` and ``width`` for all, or the image's own size times ``scale``,
     which keeps its shape. Two grey ranges are possible: each image's own (the paper's), or ``black`` to ``white`` for
-    all, which keeps what a brighter or darker image has to say.
+    all, which keeps what a brighter or darker image has to say. Where parts lie in different turns, and all images have
+    one size, every image is turned until its part lies as on the others (``turning``).
     """
 
     height: int | None  # rows of prepared images; None: the image's own times scale
@@ -40,6 +63,7 @@ class Preparation:
     patch_size: int  # prepared pixels a side that one cell of the distance map sees
     stride: int  # prepared pixels from cell to cell
     centre: float  # prepared pixels from the upper (left) edge of the image to the centre of the first cell
+    turning: Turning | None = None  # by what images are turned; None: they are not
 
     @classmethod
     def of_squares(cls, side: int, patch_size: int, stride: int) -> Preparation:
@@ -79,7 +103,7 @@ class Preparation:
         """
         return self.prepared(GreyImage(image.shape[0], image.shape[1], lambda top, bottom: image[top:bottom])).whole()
 
-    def prepared(self, image: GreyImage) -> GreyImage:
+    def prepared(self, image: GreyImage) -> Prepared:
         """Prepare an image of any size, as far as the result is asked for.
 
         Args:
@@ -88,6 +112,14 @@ class Preparation:
         Returns:
             ``(H', W')`` in [0, 1]; grey values beyond black and white are cut off.
         """
+        as_it_lies = self._as_it_lies(image)
+        if self.turning is None:
+            return as_it_lies
+        pose = self.turning.pose(as_it_lies.whole())
+        turned, (height, width) = pose.turned(as_it_lies.whole()), as_it_lies.shape
+        return Prepared(height, width, lambda top, bottom: turned[top:bottom], pose)
+
+    def _as_it_lies(self, image: GreyImage) -> Prepared:
         resized = image.resized(*self.size(*image.shape))
         if self.black is None or self.white is None:
             black, span = own_range(*resized.range())
@@ -97,9 +129,9 @@ class Preparation:
         def stretched(top: int, bottom: int) -> FloatArray:
             return np.asarray(np.clip((resized.rows(top, bottom) - black) / span, 0, 1))
 
-        return self._continued(GreyImage(*resized.shape, stretched))
+        return self._continued(Prepared(*resized.shape, stretched))
 
-    def _continued(self, image: GreyImage) -> GreyImage:
+    def _continued(self, image: Prepared) -> Prepared:
         height, width = image.shape
         below, right = (-side % self.multiple for side in image.shape)
         if not below and not right:
@@ -109,40 +141,56 @@ class Preparation:
             rows = image.rows(min(top, height - 1), min(bottom, height))
             return np.pad(rows, ((0, bottom - top - len(rows)), (0, right)), mode="edge")
 
-        return GreyImage(height + below, width + right, continued)
+        return Prepared(height + below, width + right, continued)
 
     def cells(self, height: int, width: int) -> tuple[int, int]:
         """Return the rows and columns of the distance map of a prepared image of this size."""
         h, w = (int(side - 2 * self.centre) // self.stride + 1 for side in (height, width))
         return h, w
 
-    def touched(self, mask: NDArray[np.bool_], height: int, width: int) -> NDArray[np.bool_]:
+    def touched(self, mask: NDArray[np.bool_], height: int, width: int, pose: Pose | None = None) -> NDArray[np.bool_]:
         """Prepare a mask as its image is prepared.
 
         Args:
             mask: of any size; it stands for the whole image.
             height, width: of the image.
+            pose: of its part, by which it was turned.
 
         Returns:
             ``(H', W')`` bool, as large as the prepared image: true where any part of a prepared pixel is in the mask.
         """
-        return self._mask(mask, height, width).whole() > _TOUCHED
+        share = self._mask(mask, height, width).whole()
+        return (share if pose is None else pose.turned(share)) > _TOUCHED
 
-    def _mask(self, mask: NDArray[np.bool_], height: int, width: int) -> GreyImage:
+    def _mask(self, mask: NDArray[np.bool_], height: int, width: int) -> Prepared:
         rows, columns = mask.shape
         grey = GreyImage(rows, columns, lambda top, bottom: mask[top:bottom].astype(np.float32))
-        return self._continued(grey.resized(*self.size(height, width)))
+        resized = grey.resized(*self.size(height, width))
+        return self._continued(Prepared(*resized.shape, resized.rows))
 
-    def counted(self, ignored: NDArray[np.bool_], height: int, width: int) -> FloatArray:
-        """Say which cells of the distance map of an image count: those that speak for no pixel that is ignored.
+    def counted(
+        self, ignored: NDArray[np.bool_] | None, height: int, width: int, pose: Pose | None = None
+    ) -> FloatArray | None:
+        """Say which cells of the distance map of an image count.
+
+        Those do that speak for no pixel that is ignored; of an image that was turned only those that lay on it.
 
         Args:
-            ignored: a mask of any size, which stands for the whole image; see `zones`.
+            ignored: a mask of any size, which stands for the whole image; see `zones`. None: nothing is.
             height, width: of the image.
+            pose: of its part, by which it was turned.
 
         Returns:
-            ``(h, w)`` float32, 1 where a cell counts and 0 where it does not.
+            ``(h, w)`` float32, 1 where a cell counts and 0 where it does not; None: all count.
         """
+        outside = None if ignored is None else self._outside(ignored, height, width)
+        if pose is None:
+            return outside
+        on_image = pose.on_image(*self.cells(*self.size(height, width))).astype(np.float32)
+        return on_image if outside is None else on_image * (pose.turned(1 - outside) <= _TOUCHED)
+
+    def _outside(self, ignored: NDArray[np.bool_], height: int, width: int) -> FloatArray:
+        """Return 1 for the cells of an image, as it lies, that speak for no pixel that is ignored, and 0 for others."""
         touched = self._mask(ignored, height, width)
         first = round(self.centre - self.stride / 2)  # prepared pixel where the first cell begins
         h, w = self.cells(*touched.shape)

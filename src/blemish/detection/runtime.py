@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from blemish.detection.engines import DEFAULT, load_engine
+from blemish.detection.pose import Pose
 from blemish.errors import BlemishError, ModelFileError
 from blemish.results import FloatArray
 
@@ -29,13 +30,17 @@ _ALL: Final[FloatArray] = np.ones((1, 1), dtype=np.float32)  # every cell counts
 
 @dataclass(frozen=True)
 class Distances:
-    """What the graph says about one image; higher is more anomalous."""
+    """What the graph says about one prepared image; higher is more anomalous."""
 
     distance_map: FloatArray  # (h, w) float32, distance of every location to the reference, 0 or more; 0 if ignored
     score: float  # what is compared with the threshold
     max_distance: float
     mean_distance: float
     nearest: int | None = None  # number of the reference embedding nearest to the worst cell; None: not told
+
+    def on_image(self, pose: Pose | None) -> FloatArray:
+        """Return the distance map of the image as it lay, before it was turned by the pose of its part."""
+        return self.distance_map if pose is None else pose.as_it_lay(self.distance_map)
 
 
 class Runtime:

@@ -34,6 +34,7 @@ from blemish.learning.pictures import patches_of
 from blemish.learning.reference import embed, extended
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray, Verdict
+from blemish.strips import GreyImage
 
 _N_CHECKED: Final = 2  # images on which graph and PyTorch are compared
 
@@ -111,8 +112,11 @@ def _prepared(
     counted: list[FloatArray] = []
 
     def keep(index: int, pixels: FloatArray) -> None:
-        prepared.append(about.preparation.apply(pixels))
-        counted.append(about.preparation.counted(ignored, *pixels.shape))
+        image = about.preparation.prepared(GreyImage.of(pixels))
+        cells = about.preparation.counted(ignored, pixels.shape[0], pixels.shape[1], image.pose)
+        assert cells is not None, "a mask was given"
+        prepared.append(image.whole())
+        counted.append(cells)
         progress("reading images", index + 1, len(paths))
 
     if len(paths) > MOST_REFERENCES:

@@ -82,9 +82,9 @@ class Terms:
     ignored: NDArray[np.bool_] | None = None  # where nothing counts, as for `Detector.with_zones`
     seed: int = 0  # of every draw
 
-    def counted(self, preparation: Preparation, height: int, width: int) -> FloatArray | None:
-        """Say which cells of an image of so many pixels count once it is prepared, ``(h, w)``, 1 or 0; None: all."""
-        return None if self.ignored is None else preparation.counted(self.ignored, height, width)
+    def counted(self, preparation: Preparation, prepared: PreparedImages, index: int) -> FloatArray | None:
+        """Say which cells of a prepared image count, as `Preparation.counted` does."""
+        return preparation.counted(self.ignored, *prepared.size(index), prepared.pose(index))
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def nearest_detector(
     for done, index in enumerate(chosen, start=1):
         embeddings += embed(network, [prepared.whole(index)])
         progress("making the reference set", done, len(chosen))
-    counted = [terms.counted(preparation, *prepared.size(index)) for index in chosen]
+    counted = [terms.counted(preparation, prepared, index) for index in chosen]
     # Of the few that set the limit too, none is left out: it would promise more than is known of parts like them.
     suspects = [] if images.in_turn else find_suspects(embeddings, kind, generator, counted)
     usual = [index for index in range(len(chosen)) if index not in suspects]

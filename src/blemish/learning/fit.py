@@ -173,13 +173,13 @@ def _fit_nearest(
     seen = survey(images.learned, progress)
     kind = kind or seen.reference
     preparation = seen.preparation(kind)
-    if terms.ignored is not None and kind is not Reference.LOCATION:
+    if terms.ignored is not None and (kind is not Reference.LOCATION or preparation.turning is not None):
         raise SettingError(
             f"{seen.reasons(kind)} Training can ignore zones only where parts lie alike. Expected no zones, or the "
-            "reference 'location': fit without them, and set them afterwards with `blemish zones`."
+            "reference 'location' for parts that do: fit without them, and set them afterwards with `blemish zones`."
         )
     prepared = PreparedImages(images.learned, preparation, progress)
-    counted = terms.counted(preparation, *prepared.size(0))  # all have one size where zones are allowed
+    counted = preparation.counted(terms.ignored, *prepared.size(0))  # all have one size where zones are allowed
     settings = NearestSettings.of(kind, seen.explained, terms.seed)
     start = None if from_scratch else universal_network()
     known = None

@@ -101,7 +101,8 @@ class KnownDefects:
     def of(cls, marked: MarkedImages, images: PreparedImages, preparation: Preparation) -> KnownDefects:
         """Join prepared images and their masks, in the order of ``marked.samples``."""
         masks = (read_mask(sample.mask_path) for sample in marked.samples.values() if sample.mask_path is not None)
-        return cls(images, (preparation.touched(mask, *mask.shape) for mask in masks))
+        sized = ((mask, *images.size(index), images.pose(index)) for index, mask in enumerate(masks))
+        return cls(images, (preparation.touched(*each) for each in sized))
 
     def __len__(self) -> int:
         return len(self._masks)

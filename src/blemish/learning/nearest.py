@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from blemish.detection.pose import Pose
 from blemish.detection.preparation import Preparation
 from blemish.errors import SettingError
 from blemish.images import read_all
@@ -48,6 +49,7 @@ from blemish.learning.training import FIRST_PART
 from blemish.learning.triplets import LEVELS, temporary_file
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray
+from blemish.strips import GreyImage
 
 _AHEAD: Final = 3  # batches drawn while the network works on another
 _MOST_ELSEWHERE: Final = 0.6  # of all triplets; the others are needed for drawn defects
@@ -138,11 +140,13 @@ class PreparedImages:
     def __init__(self, paths: Sequence[Path], preparation: Preparation, progress: Progress = silent) -> None:
         shapes: list[tuple[int, int]] = []
         self._sizes: list[tuple[int, int]] = []
+        self._poses: list[Pose | None] = []
         with temporary_file() as file:
 
             def keep(index: int, pixels: FloatArray) -> None:
-                image = preparation.apply(pixels)
-                file.write(np.rint(image * LEVELS).astype(np.uint16).tobytes())
+                image = preparation.prepared(GreyImage.of(pixels))
+                file.write(np.rint(image.whole() * LEVELS).astype(np.uint16).tobytes())
+                self._poses.append(image.pose)
                 shapes.append((image.shape[0], image.shape[1]))
                 self._sizes.append((pixels.shape[0], pixels.shape[1]))
                 progress("reading images", index + 1, len(paths))
@@ -168,6 +172,10 @@ class PreparedImages:
     def size(self, index: int) -> tuple[int, int]:
         """Return rows and columns that an image had before it was prepared."""
         return self._sizes[index]
+
+    def pose(self, index: int) -> Pose | None:
+        """Return how the part lay on an image before it was turned; None: it was not."""
+        return self._poses[index]
 
     def cut(self, index: int, top: int, left: int, height: int, width: int) -> FloatArray:
         """Cut a window: ``(height, width)`` float32 in [0, 1]."""

@@ -261,18 +261,19 @@ def compare(
     defective: list[list[float]] = []
     for done, path in enumerate(unseen, start=1):
         image = read_image(path)
-        prepared = about.preparation.apply(image)
-        good.append([each.measure(GreyImage.of(prepared), *image.shape).score for each in all_of_them])
-        ignored = None if zones is None else about.preparation.touched(zones, *image.shape)
+        prepared = about.preparation.prepared(GreyImage.of(image))
+        good.append([each.measure(prepared, *image.shape).score for each in all_of_them])
+        ignored = (
+            None if zones is None else about.preparation.touched(zones, image.shape[0], image.shape[1], prepared.pose)
+        )
         for _ in range(_DEFECTS if path in damaged else 0):
-            marked, mask = any_defect(_PHYSICAL, (*STRUCTURAL, *SURFACE), rng)(prepared, rng)
+            marked, mask = any_defect(_PHYSICAL, (*STRUCTURAL, *SURFACE), rng)(prepared.whole(), rng)
             if ignored is not None and not (mask & ~ignored).any():
                 continue  # nobody is to see it
-            whole = GreyImage.of(np.asarray(marked, np.float32))
-            defective.append([each.measure(whole, *image.shape).score for each in all_of_them])
+            spoiled = prepared.with_pixels(np.asarray(marked, np.float32))
+            defective.append([each.measure(spoiled, *image.shape).score for each in all_of_them])
         progress("checking that verdicts hold", done, len(unseen))
-    last = GreyImage.of(prepared)
-    taken = seconds_in_turns([partial(each.measure, last, *image.shape) for each in all_of_them], _ROUNDS)
+    taken = seconds_in_turns([partial(each.measure, prepared, *image.shape) for each in all_of_them], _ROUNDS)
     usual_s, *others_s = map(statistics.median, taken)
     limits = [conformal_threshold(scores, alpha, unsure) for scores in zip(*good, strict=True)]
 

@@ -8,13 +8,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
+from blemish.detection.pose import (
+    REACH,
+    SIDE,
+    Pose,
+    PoseFinder,
+    Turning,
+    in_circle,
+    middle_square,
+    normalised,
+    picture_to_text,
+)
 from blemish.detection.preparation import Preparation, shrunk
 from blemish.errors import DatasetError
 from blemish.images import read_all, resize
@@ -29,6 +41,17 @@ SAME_SIZE: Final = 0.05  # sizes that differ by no more than this share are one 
 MOST_ODD: Final = 0.1  # share of the images that may have another size: a few oversights do not unmake a line
 ALIGNED: Final = 0.3  # share of what images show that their mean must explain for parts to count as aligned
 PLACED: Final = 0.5  # share above which parts count as placed: a place says most of what belongs there
+_MOST_OBLONG: Final = 1.5  # times that an image may be longer than wide if parts may turn freely on it
+_TOLD: Final = 0.75  # share that the mean of turned images must explain
+_HALVED: Final = 0.5  # share that turning may leave of what the mean does not explain, or parts are taken as they lie
+_REPEATED: Final = 0.7  # correlation of a template with itself elsewhere above which it shows a pattern and no part
+_FAR: Final = 12.0  # pixels of the template by which it is moved for that, at least
+_LEAST_OVERLAP: Final = 0.25  # share of it that must lie upon itself then
+_MARGIN: Final = 3.0  # degrees by which, at least, parts may be turned further than any that was seen
+_TURNED: Final = 48  # images that are turned to find out
+_COMPARED: Final = 12  # of these, that are compared with each of
+_CANDIDATES: Final = 4  # so many, the most typical of which the others are turned to
+_ROUNDS: Final = 2  # in which all are turned to the mean of the round before
 _SMALL: Final = 64  # pixels a side at which images are compared with their mean
 _SHADING: Final = 8.0  # pixels of these; coarser differences are light, not parts
 _DEGREE: Final = 4  # of the polynomial that light from the side or a dark corner follow
@@ -36,6 +59,15 @@ _NOTEWORTHY: Final = 1.5  # times that images are shrunk; less is no news
 _QUANTILES: Final = (0.001, 0.999)  # of all pixels: what lies beyond is glare and dead pixels
 _LEAST_RANGE: Final = 0.5 / 255  # of grey values; images with less show nothing. A camera may fill 10 of 16 bits
 _HEADROOM: Final = 0.1  # of the grey range, kept free at both ends for defects brighter or darker than anything good
+
+
+@dataclass(frozen=True)
+class Turned:
+    """What was found when good images were turned until their parts lay alike."""
+
+    template: FloatArray  # (SIDE, SIDE), their mean
+    poses: tuple[Pose, ...]  # of those that were looked at
+    explained_before: float  # share of the variance that the mean explained as they lay
 
 
 @dataclass(frozen=True)
@@ -50,6 +82,7 @@ class Survey:
     darkest: float  # grey values between which nearly all pixels lie
     brightest: float
     explained: float  # share of the variance that the mean explains, 0 to 1, without `odd`; 0 if sizes differ
+    turned: Turned | None = None  # how parts lie in different turns; None: they are taken as they lie
 
     @property
     def reference(self) -> Reference:
@@ -71,7 +104,7 @@ class Survey:
         stride = BoundedNetwork.STRIDE
         fixed = reference is Reference.LOCATION or (self.same_size and not self.odd)
         black, white = with_headroom(self.darkest, self.brightest)
-        return Preparation(
+        prepare = Preparation(
             height=_side(self.height, scale) if fixed else None,
             width=_side(self.width, scale) if fixed else None,
             scale=scale,
@@ -82,6 +115,9 @@ class Survey:
             stride=stride,
             centre=stride / 2,
         )
+        if self.turned is None or reference is not Reference.LOCATION:
+            return prepare
+        return replace(prepare, turning=_turning(self.turned))
 
     def reasons(self, reference: Reference) -> str:
         """Say in words how images will be compared, and why."""
@@ -92,6 +128,12 @@ class Survey:
         if self.odd:
             named = ", ".join(self.odd)
             why += f" (of another size, and looked at all the same: {named}; are they of this part, and whole?)"
+        if reference is Reference.LOCATION and self.turned is not None:
+            return (
+                "Every image is turned until its part lies as on the others, and each location is compared with the "
+                f"same location of good images: so {why}, as they lie {self.turned.explained_before:.0%}. What is "
+                "turned out of the picture, at its corners, is not inspected."
+            )
         if reference is Reference.LOCATION:
             return f"Each location is compared with the same location of good images: {why}."
         return f"Each location is compared with good images anywhere: {why}."
@@ -122,12 +164,14 @@ def survey(paths: Sequence[Path], progress: Progress = silent) -> Survey:
     sizes: list[tuple[int, int]] = []
     greys: list[FloatArray] = []  # every image's, thinned out
     small: list[FloatArray] = []
+    squares: list[FloatArray] = []
 
     def look(index: int, image: FloatArray) -> None:
         sizes.append((image.shape[0], image.shape[1]))
         step = max(math.isqrt(image.size // _SMALL**2), 1)
         greys.append(image[::step, ::step].ravel())
         small.append(resize(image, _SMALL, _SMALL))
+        squares.append(middle_square(image))
         progress("looking at good images", index + 1, len(paths))
 
     read_all(paths, look)
@@ -147,6 +191,10 @@ def survey(paths: Sequence[Path], progress: Progress = silent) -> Survey:
     median = np.median(sides, axis=0).round().astype(int)
     usual = (np.abs(sides - median) <= SAME_SIZE * median).all(axis=1)  # (n,)
     same_size = bool(np.mean(~usual) <= MOST_ODD)
+    explained = _explained_by_mean(pictures[usual]) if same_size else 0.0
+    turned = None
+    if same_size and median.max() <= _MOST_OBLONG * median.min():
+        turned = _turned(np.stack(squares)[usual], explained)
     return Survey(
         n_images=len(sides),
         height=int(median[0]),
@@ -155,7 +203,8 @@ def survey(paths: Sequence[Path], progress: Progress = silent) -> Survey:
         odd=tuple(path.name for path, is_usual in zip(paths, usual, strict=True) if not is_usual) if same_size else (),
         darkest=darkest,
         brightest=brightest,
-        explained=_explained_by_mean(pictures[usual]) if same_size else 0.0,
+        explained=explained if turned is None else turned[1],
+        turned=None if turned is None else turned[0],
     )
 
 
@@ -195,6 +244,78 @@ def _explained_by_mean(pictures: FloatArray) -> float:
     # mean of many is not made good: so does a place of which few images are known (docs/experiments.md, 2026-11-27).
     rest = (flat.sum(axis=0) - flat) / (n - 1)  # (n, H, W)
     return float(np.clip(1 - np.mean((flat - rest) ** 2) / np.mean(flat**2), 0, 1))
+
+
+def _turned(squares: FloatArray, explained: float) -> tuple[Turned, float] | None:
+    """Find out whether parts lie in different turns, and look alike once they are turned.
+
+    First all are turned to the one that most of them resemble, then to their mean.
+
+    Args:
+        squares: ``(n, SIDE, SIDE)``, the middle of every image.
+        explained: share of their variance that the mean of the images explains as they lie.
+
+    Returns:
+        What was found, and what the mean explains then; None if that is not much more, or they show no part that lies
+        somewhere: a pattern that repeats can be laid upon itself in many ways, and a bank knows it better.
+    """
+    some = squares[np.linspace(0, len(squares) - 1, min(_TURNED, len(squares))).astype(int)]
+    template = max(some[:_CANDIDATES], key=lambda candidate: _explained_by_mean(_turn(candidate, some[-_COMPARED:])[0]))
+    for _ in range(_ROUNDS):
+        turned, poses = _turn(template, some)
+        template = turned.mean(axis=0)
+    told = _explained_by_mean(turned)
+    is_little = told < _TOLD or 1 - told > _HALVED * (1 - explained)
+    if is_little or _likeness_when_moved(template) > _REPEATED:
+        return None
+    return Turned(template, poses, explained), told
+
+
+def _turn(template: FloatArray, squares: FloatArray) -> tuple[FloatArray, tuple[Pose, ...]]:
+    """Turn squares ``(n, SIDE, SIDE)`` until parts lie as on a template; return them and how the parts lay."""
+    finder = PoseFinder(template)
+    poses = tuple(finder.pose(square) for square in squares)
+    return np.stack([pose.turned(square) for pose, square in zip(poses, squares, strict=True)]), poses
+
+
+def _likeness_when_moved(template: FloatArray) -> float:
+    """Return how alike a template and itself are at best when it is moved far, as a correlation: near 1 for patterns.
+
+    What is moved out of the circle has no counterpart; correlations are divided by the share that has one.
+    """
+    side = 2 * SIDE  # room to move into
+    inside = in_circle(SIDE, SIDE)
+
+    def with_itself(picture: FloatArray) -> NDArray[np.float64]:
+        power = np.abs(np.fft.rfft2(picture, s=(side, side))) ** 2
+        alike = np.fft.irfft2(power, s=(side, side)).astype(np.float64)
+        return np.asarray(alike / alike[0, 0])
+
+    overlap = with_itself(inside.astype(np.float32))
+    alike = with_itself(normalised(template)) / np.maximum(overlap, _LEAST_OVERLAP)
+    moved = np.fft.fftfreq(side, 1 / side)
+    far = np.hypot(moved[:, None], moved[None])
+    return float(alike[(far >= _FAR) & (overlap >= _LEAST_OVERLAP)].max())
+
+
+def _turning(found: Turned) -> Turning:
+    """Say by what images are turned: as good ones were, and a little further.
+
+    Of n draws from a range the n + 1 gaps, among them those at its ends, are equal in the mean; twice as much is left.
+    """
+    n = len(found.poses)
+    degrees = np.sort([pose.degrees for pose in found.poses])
+    gaps = np.diff(degrees, append=degrees[0] + 360)
+    last = int(gaps.argmax())  # before the widest gap, which parts do not lie in
+    extent = 360 - float(gaps[last])
+    margin = _MARGIN + 2 * extent / max(n - 1, 1)
+    moved = max(max(abs(pose.down), abs(pose.right)) for pose in found.poses)
+    return Turning(
+        template=picture_to_text(found.template),
+        first=(float(degrees[(last + 1) % n]) - margin) % 360,
+        beyond=min(extent + 2 * margin, 360.0),
+        reach=min(moved * (n + 1) / max(n - 1, 1) + 1 / SIDE, REACH),
+    )
 
 
 def _shading(pictures: FloatArray) -> FloatArray:
