@@ -447,7 +447,7 @@ class OurLearning:
 
     def settings(self, seen: Survey, seed: int) -> NearestSettings:
         """Make the learner's settings."""
-        ours = NearestSettings.of(self.kind(seen), seen.explained, seed)
+        ours = NearestSettings.of(self.kind(seen), seen.explained, seed, placed=seen.is_placed)
         return replace(
             ours,
             physical=ours.physical if self.physical else 0.0,

@@ -12,15 +12,18 @@ from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from blemish.datasets import read_good
 from blemish.detection.detector import Detector
+from blemish.detection.pose import Pose
 from blemish.drawing import FLAWS, SURFACES, draw_surface
 from blemish.images import write_image
 from blemish.learning.assembly import Making, Terms, hold_out, prototype_detector, provenance
-from blemish.learning.fit import fit, scales_for
+from blemish.learning.fit import enroll, fit, scales_for
 from blemish.learning.reference import Reference
 from blemish.learning.training import train
 from blemish.learning.triplets import PatchPyramid, PatchSettings, PatchTriplets, TrainingImage
+from blemish.results import FloatArray
 
 SIDE = 128  # pixels a side at which the small detector works
+LABEL_PX = 192  # pixels a side of drawn labels
 
 # A shell that runs the tests in the background lets them, and all that they start, ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -64,6 +67,33 @@ def detector(category_dir: Path) -> Detector:
 def nearest_detector(category_dir: Path) -> Detector:
     """A detector of our method, trained for some seconds on the same category."""
     return fit(category_dir, steps=40, alpha=0.2)
+
+
+def labels(n: int, seed: int = 0) -> list[FloatArray]:
+    """Draw labels that all lie alike."""
+    rng = np.random.default_rng(seed)
+    surface = SURFACES["printed_label"](np.random.default_rng(3))
+    return [draw_surface(surface, rng, LABEL_PX, LABEL_PX) for _ in range(n)]
+
+
+def lying(image: FloatArray, degrees: float) -> FloatArray:
+    """Turn a part, clockwise."""
+    return Pose(-degrees, 0, 0).turned(image)
+
+
+@pytest.fixture(scope="session")
+def turned_images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Good images of labels in all turns: 24 to learn from, 8 others."""
+    folder = tmp_path_factory.mktemp("turned")
+    for index, image in enumerate(labels(32)):
+        write_image(folder / f"{index:02}.png", lying(image, 360 * index * 0.618 % 360))
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="session")
+def turned_detector(turned_images: list[Path]) -> Detector:
+    """A detector of these labels, enrolled."""
+    return enroll(turned_images[:24], alpha=0.1)
 
 
 @pytest.fixture(scope="session")

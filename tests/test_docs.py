@@ -14,6 +14,7 @@ import blemish
 from blemish.cli import app
 from blemish.detection.detector import Detector
 from blemish.detection.model_file import Description
+from blemish.detection.pose import Turning
 from blemish.detection.preparation import Preparation
 from blemish.learning.nearest import NearestSettings
 from blemish.learning.training import TrainingSummary
@@ -108,7 +109,7 @@ def test_every_public_name_is_in_the_documents(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "record", [Description, Preparation, Threshold, PatchSettings, NearestSettings, TrainingSummary]
+    "record", [Description, Preparation, Turning, Threshold, PatchSettings, NearestSettings, TrainingSummary]
 )
 def test_every_field_of_the_model_file_is_explained(record: type) -> None:
     rows = "\n".join(line for line in text_of("docs/model-file.md").splitlines() if line.startswith("|"))
@@ -127,11 +128,27 @@ def test_the_reader_in_the_documents_decides_as_blemish_does(
         detector = detector.with_zones(ignored, sorted((category_dir / "test" / "good").iterdir()), alpha=0.2)
     model_path = tmp_path / "metal.blemish"
     detector.save(model_path)
+    images = [category_dir / "test" / "good" / "000.png", category_dir / "test" / "stain" / "000.png"]
+    assert_the_reader_decides_like(detector, model_path, images)
+
+
+@pytest.mark.parametrize("with_zones", [False, True])
+def test_the_reader_in_the_documents_turns_parts_as_blemish_does(
+    turned_detector: Detector, turned_images: list[Path], with_zones: bool, tmp_path: Path
+) -> None:
+    ignored = np.zeros((80, 75), dtype=bool)
+    ignored[:25, 11:44] = True
+    detector = turned_detector.with_zones(ignored, turned_images[24:], alpha=0.2) if with_zones else turned_detector
+    detector.save(tmp_path / "label.blemish")
+    assert_the_reader_decides_like(detector, tmp_path / "label.blemish", turned_images[20:28])
+
+
+def assert_the_reader_decides_like(detector: Detector, model_path: Path, images: list[Path]) -> None:
     code = re.search(r"```python\n(.+?)```", text_of("docs/model-file.md"), flags=re.DOTALL)
     assert code is not None
     names: dict[str, Any] = {}
     exec(code[1], names)
-    for image in (category_dir / "test" / "good" / "000.png", category_dir / "test" / "stain" / "000.png"):
+    for image in images:
         found = detector.inspect(image)
         verdict, score, distance_map = names["inspect"](model_path, image)
         assert verdict == found.verdict

@@ -10,26 +10,15 @@ from blemish import Detector, Verdict
 from blemish.detection.pose import SIDE, Pose, PoseFinder, middle_square, normalised, picture_of, picture_to_text
 from blemish.detection.verification import verify
 from blemish.detection.zones import to_text
-from blemish.drawing import SURFACES, draw_surface
 from blemish.errors import SettingError
 from blemish.images import write_image
 from blemish.learning.accept import accept
+from blemish.learning.survey import survey
 from blemish.results import FloatArray
+from conftest import LABEL_PX as PX
+from conftest import labels, lying
 
-PX = 192  # pixels a side of drawn images
 UPRIGHT = Pose(0, 0, 0)
-
-
-def labels(n: int, seed: int = 0) -> list[FloatArray]:
-    """Labels that all lie alike."""
-    rng = np.random.default_rng(seed)
-    surface = SURFACES["printed_label"](np.random.default_rng(3))
-    return [draw_surface(surface, rng, PX, PX) for _ in range(n)]
-
-
-def lying(image: FloatArray, degrees: float) -> FloatArray:
-    """Turn a part, clockwise."""
-    return Pose(-degrees, 0, 0).turned(image)
 
 
 def with_a_stain(image: FloatArray, row: int, column: int) -> FloatArray:
@@ -128,25 +117,11 @@ def test_a_template_comes_back_from_text() -> None:
 # --- detectors ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Good images of parts in all turns: 24 to learn from, 8 others."""
-    folder = tmp_path_factory.mktemp("turned")
-    for index, image in enumerate(labels(32)):
-        write_image(folder / f"{index:02}.png", lying(image, 360 * index * 0.618 % 360))
-    return sorted(folder.iterdir())
-
-
-@pytest.fixture(scope="module")
-def enrolled(images: list[Path]) -> Detector:
-    return blemish.enroll(images[:24], alpha=0.1)
-
-
 @pytest.mark.parametrize("degrees", [0, 40, 135, 250])
-def test_a_defect_is_told_where_it_lies_on_the_image(enrolled: Detector, degrees: int) -> None:
-    assert enrolled.description.preparation.turning is not None
+def test_a_defect_is_told_where_it_lies_on_the_image(turned_detector: Detector, degrees: int) -> None:
+    assert turned_detector.description.preparation.turning is not None
     image = with_a_stain(lying(labels(1, seed=9)[0], degrees), 80, 125)
-    found = enrolled.inspect(image)
+    found = turned_detector.inspect(image)
     assert found.verdict is Verdict.DEFECTIVE
     region = found.regions[0]
     assert region.top <= 80 <= region.top + region.height
@@ -159,46 +134,56 @@ def test_a_defect_is_told_where_it_lies_on_the_image(enrolled: Detector, degrees
     assert np.hypot(*(np.argwhere(whole == whole.max()).mean(axis=0) - (80, 125))) < 20
 
 
-def test_notes_say_that_images_are_turned(enrolled: Detector) -> None:
-    assert "turned until its part lies as on the others" in enrolled.description.notes[0]
+def test_notes_say_that_images_are_turned(turned_detector: Detector) -> None:
+    assert "turned until its part lies as on the others" in turned_detector.description.notes[0]
 
 
-def test_parts_in_other_turns_are_not_stopped_for_that(enrolled: Detector, images: list[Path]) -> None:
-    assert sum(enrolled.inspect(path).verdict is Verdict.DEFECTIVE for path in images[24:]) <= 2
+def test_parts_in_other_turns_are_not_stopped_for_that(turned_detector: Detector, turned_images: list[Path]) -> None:
+    assert sum(turned_detector.inspect(path).verdict is Verdict.DEFECTIVE for path in turned_images[24:]) <= 2
 
 
-def test_the_model_file_decides_the_same(enrolled: Detector, images: list[Path], tmp_path: Path) -> None:
-    enrolled.save(tmp_path / "part.blemish")
+def test_the_model_file_decides_the_same(turned_detector: Detector, turned_images: list[Path], tmp_path: Path) -> None:
+    turned_detector.save(tmp_path / "part.blemish")
     again = Detector.load(tmp_path / "part.blemish")
-    assert [again.inspect(path).score for path in images] == [enrolled.inspect(path).score for path in images]
-    assert all(each.agrees for each in verify(again.model, images[:6]))
+    assert [again.inspect(path).score for path in turned_images] == [
+        turned_detector.inspect(path).score for path in turned_images
+    ]
+    assert all(each.agrees for each in verify(again.model, turned_images[:6]))
 
 
-def test_zones_lie_on_the_image_and_not_on_the_part(enrolled: Detector, images: list[Path]) -> None:
+def test_zones_lie_on_the_image_and_not_on_the_part(turned_detector: Detector, turned_images: list[Path]) -> None:
     ignored = np.zeros((PX, PX), dtype=bool)
     ignored[60:100, 105:145] = True
-    zoned = enrolled.with_zones(ignored, images[24:], alpha=0.2)
+    zoned = turned_detector.with_zones(ignored, turned_images[24:], alpha=0.2)
     for degrees in (0, 100, 200):
         part = lying(labels(1, seed=9)[0], degrees)
         inside, outside = with_a_stain(part, 80, 125), with_a_stain(part, 120, 80)
-        assert zoned.inspect(inside).score < 0.7 * enrolled.inspect(inside).score
-        assert zoned.inspect(outside).score > 0.9 * enrolled.inspect(outside).score
+        assert zoned.inspect(inside).score < 0.7 * turned_detector.inspect(inside).score
+        assert zoned.inspect(outside).score > 0.9 * turned_detector.inspect(outside).score
         assert not zoned.inspect(inside).map_at(PX, PX)[70:90, 115:135].any()
 
 
-def test_training_refuses_zones_that_would_turn_with_the_part(images: list[Path]) -> None:
+def test_training_takes_parts_as_they_lie_where_it_ignores_zones(turned_images: list[Path], tmp_path: Path) -> None:
     ignored = np.zeros((PX, PX), dtype=bool)
     ignored[:40] = True
     with pytest.raises(SettingError, match="fit without them"):
-        blemish.fit(images[:24], steps=1, ignored=ignored)
+        blemish.fit(turned_images[:24], steps=1, ignored=ignored)
+    little = [
+        Pose(degrees, 0, 0).turned(image) for degrees, image in zip(np.linspace(-3, 3, 8), labels(8), strict=True)
+    ]
+    for index, image in enumerate(little):
+        write_image(tmp_path / f"{index}.png", image)
+    assert survey(sorted(tmp_path.iterdir())).turned is not None
+    fitted = blemish.fit(sorted(tmp_path.iterdir()), steps=1, ignored=ignored)
+    assert fitted.description.preparation.turning is None
 
 
-def test_fit_and_accept_turn_images_and_masks(images: list[Path], tmp_path: Path) -> None:
+def test_fit_and_accept_turn_images_and_masks(turned_images: list[Path], tmp_path: Path) -> None:
     mask = np.zeros((PX, PX), dtype=bool)
     mask[72:88, 117:133] = True
     write_image(tmp_path / "stained.png", with_a_stain(lying(labels(1, seed=7)[0], 200), 80, 125))
     write_image(tmp_path / "stained_mask.png", mask)
-    fitted = blemish.fit(images[:24], steps=3, alpha=0.1, defective=tmp_path)
+    fitted = blemish.fit(turned_images[:24], steps=3, alpha=0.1, defective=tmp_path)
     assert fitted.description.preparation.turning is not None
     accepted = accept(fitted, [tmp_path / "stained.png"])
     assert accepted.inspect(tmp_path / "stained.png").score < fitted.inspect(tmp_path / "stained.png").score

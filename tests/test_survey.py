@@ -45,6 +45,8 @@ class TestTurning:
         assert seen.turned.explained_before < ALIGNED
         assert seen.reference is Reference.LOCATION
         assert seen.explained > PLACED
+        assert not seen.is_placed
+        assert seen.as_they_lie().reference is Reference.CATEGORY
         assert seen.preparation(Reference.CATEGORY).turning is None
 
     def test_parts_that_lie_alike_are_taken_as_they_lie(self, tmp_path: Path) -> None:

@@ -171,16 +171,18 @@ def _fit_nearest(
     progress: Progress,
 ) -> Detector:
     seen = survey(images.learned, progress)
+    if terms.ignored is not None:  # a zone that is not learned from is one place of all images
+        seen = seen.as_they_lie()
     kind = kind or seen.reference
     preparation = seen.preparation(kind)
-    if terms.ignored is not None and (kind is not Reference.LOCATION or preparation.turning is not None):
+    if terms.ignored is not None and kind is not Reference.LOCATION:
         raise SettingError(
             f"{seen.reasons(kind)} Training can ignore zones only where parts lie alike. Expected no zones, or the "
-            "reference 'location' for parts that do: fit without them, and set them afterwards with `blemish zones`."
+            "reference 'location': fit without them, and set them afterwards with `blemish zones`."
         )
     prepared = PreparedImages(images.learned, preparation, progress)
     counted = preparation.counted(terms.ignored, *prepared.size(0))  # all have one size where zones are allowed
-    settings = NearestSettings.of(kind, seen.explained, terms.seed)
+    settings = NearestSettings.of(kind, seen.explained, terms.seed, placed=seen.is_placed)
     start = None if from_scratch else universal_network()
     known = None
     if marked is not None:

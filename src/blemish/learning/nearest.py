@@ -44,7 +44,6 @@ from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
 from blemish.learning.network import NEAR, WIDE, BoundedNetwork, near_part
 from blemish.learning.pretrained import Pretrained
 from blemish.learning.reference import SHIFT, Reference
-from blemish.learning.survey import PLACED
 from blemish.learning.training import FIRST_PART
 from blemish.learning.triplets import LEVELS, temporary_file
 from blemish.progress import Progress, silent
@@ -69,7 +68,7 @@ class NearestSettings:
     """How a step is made; none is chosen per category. What led to them: docs/experiments.md."""
 
     aligned: bool  # compare at the same location
-    near: bool = False  # with a near sight, for parts that are placed (`survey.PLACED`)
+    near: bool = False  # with a near sight, for parts that are placed (`survey.Survey.is_placed`)
     seed: int = 0  # of the initial weights and of every draw
     crop: int = 256  # largest side in pixels of what is cut from an image
     n_reference: int = 5  # good images in the reference set of a step; this and the next two for crops of 256 x 256
@@ -93,8 +92,10 @@ class NearestSettings:
             raise SettingError(f"Seed is {self.seed}; expected 0 or more.")
 
     @classmethod
-    def of(cls, reference: Reference, explained: float, seed: int) -> NearestSettings:
+    def of(cls, reference: Reference, explained: float, seed: int, *, placed: bool) -> NearestSettings:
         """Make the settings for images of which the mean explains so much (`survey.Survey.explained`).
+
+        ``placed`` says whether they lie alike as they come (`survey.Survey.is_placed`).
 
         The more a place says about what belongs there, the more there is to learn from other places. Turned parts, of
         which places say little, lose by it; so the share is what the mean explains, up to `_MOST_ELSEWHERE`.
@@ -105,7 +106,7 @@ class NearestSettings:
         """
         if reference is not Reference.LOCATION:
             return cls(aligned=False, crop=_LARGE_CROP, seed=seed)
-        return cls(aligned=True, near=explained > PLACED, seed=seed, elsewhere=min(explained, _MOST_ELSEWHERE))
+        return cls(aligned=True, near=placed, seed=seed, elsewhere=min(explained, _MOST_ELSEWHERE))
 
     def for_crops_of(self, height: int, width: int) -> NearestSettings:
         """Take fewer images, with more defects on each, where crops are large: as many pixels and defects in a step.

@@ -40,7 +40,7 @@ COARSE_AREA_PX: Final = 256**2  # of parts that are placed, and of aligned ones 
 SAME_SIZE: Final = 0.05  # sizes that differ by no more than this share are one size
 MOST_ODD: Final = 0.1  # share of the images that may have another size: a few oversights do not unmake a line
 ALIGNED: Final = 0.3  # share of what images show that their mean must explain for parts to count as aligned
-PLACED: Final = 0.5  # share above which parts count as placed: a place says most of what belongs there
+PLACED: Final = 0.5  # share above which parts count as placed, if it is explained as they lie
 _MOST_OBLONG: Final = 1.5  # times that an image may be longer than wide if parts may turn freely on it
 _TOLD: Final = 0.75  # share that the mean of turned images must explain
 _HALVED: Final = 0.5  # share that turning may leave of what the mean does not explain, or parts are taken as they lie
@@ -89,16 +89,27 @@ class Survey:
         """How images are compared: at the same location where their mean explains much of them."""
         return Reference.LOCATION if self.explained >= ALIGNED else Reference.CATEGORY
 
+    @property
+    def is_placed(self) -> bool:
+        """Say whether parts lie alike as they come, or nearly so, and not only after they were turned."""
+        return self.as_they_lie().explained > PLACED
+
+    def as_they_lie(self) -> Survey:
+        """Return the same for images that are not turned."""
+        if self.turned is None:
+            return self
+        return replace(self, explained=self.turned.explained_before, turned=None)
+
     def preparation(self, reference: Reference, *, is_trained_on: bool = True) -> Preparation:
         """Choose size and grey range of prepared images.
 
         Parts that are placed are compared at about 256 x 256 pixels: what is missing or moved shows at any size, and a
-        cell then sees more of the part. Where a place says less, more must be seen of what lies there: 384 x 384. But a
+        cell then sees more of the part. Where they are not, more must be seen of what lies there: 384 x 384. But a
         network that is not trained on these images (``is_trained_on``) is lost in such detail, and looks at 256 x 256.
         Textures keep up to 800 x 800: their defects may be as fine as their grain. Images are never enlarged, and keep
         their shape unless all have nearly the same one.
         """
-        is_coarse = reference is Reference.LOCATION and (self.explained > PLACED or not is_trained_on)
+        is_coarse = reference is Reference.LOCATION and (self.is_placed or not is_trained_on)
         area = COARSE_AREA_PX if is_coarse else AREA_PX[reference]
         scale = min(1.0, math.sqrt(area / (self.height * self.width)))
         stride = BoundedNetwork.STRIDE
@@ -260,7 +271,10 @@ def _turned(squares: FloatArray, explained: float) -> tuple[Turned, float] | Non
         somewhere: a pattern that repeats can be laid upon itself in many ways, and a bank knows it better.
     """
     some = squares[np.linspace(0, len(squares) - 1, min(_TURNED, len(squares))).astype(int)]
-    template = max(some[:_CANDIDATES], key=lambda candidate: _explained_by_mean(_turn(candidate, some[-_COMPARED:])[0]))
+    typical = [_explained_by_mean(_turn(candidate, some[-_COMPARED:])[0]) for candidate in some[:_CANDIDATES]]
+    if max(typical) < ALIGNED:  # textures are not worth the time
+        return None
+    template = some[int(np.argmax(typical))]
     for _ in range(_ROUNDS):
         turned, poses = _turn(template, some)
         template = turned.mean(axis=0)
