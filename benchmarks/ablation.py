@@ -96,7 +96,7 @@ def divide(folder: Path, seed: int) -> Images:
     good = hold_out(some_good(folder, {"seed": seed, "n_good": None}), folder.name, seed)
     used = {content_hash(path) for path in (*good.learned, *good.held_out)}
     test = tuple(sample for sample in read_category(folder) if content_hash(sample.path) not in used)
-    return Images(good.learned, good.held_out, test, survey(good.learned))
+    return Images(good.learned, good.held_out, test, survey(good.learned).for_training)
 
 
 @lru_cache(maxsize=1)

@@ -76,7 +76,7 @@ def tell(folder: str, n_steps: int) -> None:
     from blemish.learning.training import train
 
     paths = read_good(folder)[:N_IMAGES]
-    seen = survey(paths)
+    seen = survey(paths).for_training
     images = PreparedImages(paths, seen.preparation(seen.reference))
     settings = NearestSettings.of(seen.reference, seen.explained, seed=0, placed=seen.is_placed)
     started = time.process_time()

@@ -40,7 +40,7 @@ def contact_sheet(good: Path | str, *, seed: int = 0, progress: Progress = silen
         DatasetError, ImageError: as for `learning.fit.fit`.
     """
     paths = read_good(Path(good))
-    seen = survey(paths, progress)
+    seen = survey(paths, progress).for_training
     preparation = seen.preparation(seen.reference)
     rng = np.random.default_rng(seed)
     chosen = [paths[index] for index in rng.choice(len(paths), _PER_DEFECT, replace=len(paths) < _PER_DEFECT)]

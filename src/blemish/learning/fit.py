@@ -170,7 +170,7 @@ def _fit_nearest(
     checkpoint_path: Path | None,
     progress: Progress,
 ) -> Detector:
-    seen = survey(images.learned, progress)
+    seen = survey(images.learned, progress).for_training
     if terms.ignored is not None:  # a zone that is not learned from is one place of all images
         seen = seen.as_they_lie()
     kind = kind or seen.reference

@@ -48,6 +48,8 @@ _REPEATED: Final = 0.7  # correlation of a template with itself elsewhere above 
 _FAR: Final = 12.0  # pixels of the template by which it is moved for that, at least
 _LEAST_OVERLAP: Final = 0.25  # share of it that must lie upon itself then
 _MARGIN: Final = 3.0  # degrees by which, at least, parts may be turned further than any that was seen
+# Degrees within which parts lie in the same turn: at the rim, half of the 384 pixels away, a cell of 4 to either side.
+_ONE_TURN: Final = 2.4
 _TURNED: Final = 48  # images that are turned to find out
 _COMPARED: Final = 12  # of these, that are compared with each of
 _CANDIDATES: Final = 4  # so many, the most typical of which the others are turned to
@@ -68,6 +70,19 @@ class Turned:
     template: FloatArray  # (SIDE, SIDE), their mean
     poses: tuple[Pose, ...]  # of those that were looked at
     explained_before: float  # share of the variance that the mean explained as they lay
+
+    @property
+    def widest_gap(self) -> tuple[float, float]:
+        """The widest range of turns in which no part lies, in degrees: where it ends and parts begin, and its width."""
+        degrees = np.sort([pose.degrees for pose in self.poses])
+        gaps = np.diff(degrees, append=degrees[0] + 360)  # after each
+        widest = int(gaps.argmax())
+        return float(degrees[(widest + 1) % len(degrees)]), float(gaps[widest])
+
+    @property
+    def extent(self) -> float:
+        """Degrees over which parts lie turned."""
+        return 360 - self.widest_gap[1]
 
 
 @dataclass(frozen=True)
@@ -93,6 +108,17 @@ class Survey:
     def is_placed(self) -> bool:
         """Say whether parts lie alike as they come, or nearly so, and not only after they were turned."""
         return self.as_they_lie().explained > PLACED
+
+    @property
+    def for_training(self) -> Survey:
+        """The same for a network that is trained on these images.
+
+        Light does not turn with the part. Where the images show the part in every turn, a network that is trained on
+        them finds more by comparing what lies in the same turn in the same light (docs/experiments.md, 2026-11-27).
+        """
+        if self.turned is None or self.is_placed or self.n_images * _ONE_TURN < self.turned.extent:
+            return self
+        return self.as_they_lie()
 
     def as_they_lie(self) -> Survey:
         """Return the same for images that are not turned."""
@@ -318,16 +344,12 @@ def _turning(found: Turned) -> Turning:
     Of n draws from a range the n + 1 gaps, among them those at its ends, are equal in the mean; twice as much is left.
     """
     n = len(found.poses)
-    degrees = np.sort([pose.degrees for pose in found.poses])
-    gaps = np.diff(degrees, append=degrees[0] + 360)
-    last = int(gaps.argmax())  # before the widest gap, which parts do not lie in
-    extent = 360 - float(gaps[last])
-    margin = _MARGIN + 2 * extent / max(n - 1, 1)
+    margin = _MARGIN + 2 * found.extent / max(n - 1, 1)
     moved = max(max(abs(pose.down), abs(pose.right)) for pose in found.poses)
     return Turning(
         template=picture_to_text(found.template),
-        first=(float(degrees[(last + 1) % n]) - margin) % 360,
-        beyond=min(extent + 2 * margin, 360.0),
+        first=(found.widest_gap[0] - margin) % 360,
+        beyond=min(found.extent + 2 * margin, 360.0),
         reach=min(moved * (n + 1) / max(n - 1, 1) + 1 / SIDE, REACH),
     )
 
