@@ -65,6 +65,9 @@ class TestTurning:
         assert seen.turned.extent == pytest.approx(270, abs=3)
         assert seen.for_training == seen
         assert replace(seen, n_images=200).for_training.turned is None
+        little = replace(seen.turned, poses=tuple(Pose(degrees, 0, 0) for degrees in (358.0, 0.0, 3.0)))
+        little_turned = replace(seen, n_images=200, turned=little)
+        assert little_turned.for_training == little_turned
         placed = replace(seen, n_images=200, turned=replace(seen.turned, explained_before=PLACED + 0.1))
         assert placed.for_training == placed
 

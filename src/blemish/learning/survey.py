@@ -50,6 +50,7 @@ _LEAST_OVERLAP: Final = 0.25  # share of it that must lie upon itself then
 _MARGIN: Final = 3.0  # degrees by which, at least, parts may be turned further than any that was seen
 # Degrees within which parts lie in the same turn: at the rim, half of the 384 pixels away, a cell of 4 to either side.
 _ONE_TURN: Final = 2.4
+_LITTLE_TURNED: Final = 15.0  # degrees over which light on a part hardly changes
 _TURNED: Final = 48  # images that are turned to find out
 _COMPARED: Final = 12  # of these, that are compared with each of
 _CANDIDATES: Final = 4  # so many, the most typical of which the others are turned to
@@ -113,12 +114,14 @@ class Survey:
     def for_training(self) -> Survey:
         """The same for a network that is trained on these images.
 
-        Light does not turn with the part. Where the images show the part in every turn, a network that is trained on
-        them finds more by comparing what lies in the same turn in the same light (docs/experiments.md, 2026-11-27).
+        Light does not turn with the part. Where parts are turned far, and the images show every turn, a network that is
+        trained on them finds more by comparing what lies in the same turn in the same light (docs/experiments.md,
+        2026-11-27).
         """
-        if self.turned is None or self.is_placed or self.n_images * _ONE_TURN < self.turned.extent:
+        if self.turned is None or self.is_placed:
             return self
-        return self.as_they_lie()
+        in_every_turn = _LITTLE_TURNED < self.turned.extent <= self.n_images * _ONE_TURN
+        return self.as_they_lie() if in_every_turn else self
 
     def as_they_lie(self) -> Survey:
         """Return the same for images that are not turned."""
