@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blemish.detection.pose import Pose
+from blemish.detection.pose import Pose, PoseFinder, middle_square
 from blemish.drawing import SURFACES, draw_surface
 from blemish.errors import DatasetError, ImageError
 from blemish.images import read_image, resize, write_image
@@ -82,6 +82,25 @@ class TestTurning:
         turning = survey(write(tmp_path, images)).preparation(Reference.LOCATION).turning
         assert turning is not None
         assert 60 < turning.beyond < 60 + 2 * (20 + 5)
+
+    def test_a_part_that_looks_alike_in_two_turns_is_not_turned_round(self, tmp_path: Path) -> None:
+        label = drawn("printed_label", 1)[0][:, :90]
+        grain = noise(16, 90, 90)
+        rng = np.random.default_rng(2)
+        places = [Pose(*rng.uniform((-3, -0.03, -0.03), (3, 0.03, 0.03))) for _ in grain]
+        images = [
+            place.turned((label + label[::-1, ::-1]) / 2 + 0.1 * each)
+            for place, each in zip(places, grain, strict=True)
+        ]
+        seen = survey(write(tmp_path, images))
+        assert seen.turned is not None
+        assert seen.turned.extent < 10
+        assert PoseFinder(seen.turned.template).pose(middle_square(images[0][::-1, ::-1])).degrees == pytest.approx(
+            180, abs=10
+        )
+        turning = seen.preparation(Reference.LOCATION).turning
+        assert turning is not None
+        assert turning.beyond < 30
 
     def test_cells_that_were_turned_in_from_outside_do_not_count(self, tmp_path: Path) -> None:
         label = drawn("printed_label", 1)[0][:, :90]

@@ -51,6 +51,7 @@ _MARGIN: Final = 3.0  # degrees by which, at least, parts may be turned further 
 # Degrees within which parts lie in the same turn: at the rim, half of the 384 pixels away, a cell of 4 to either side.
 _ONE_TURN: Final = 2.4
 _LITTLE_TURNED: Final = 15.0  # degrees over which light on a part hardly changes
+_TURNS: Final = ((-_LITTLE_TURNED, 2 * _LITTLE_TURNED), (0.0, 360.0))  # where tried turns begin, and how far they reach
 _TURNED: Final = 48  # images that are turned to find out
 _COMPARED: Final = 12  # of these, that are compared with each of
 _CANDIDATES: Final = 4  # so many, the most typical of which the others are turned to
@@ -289,7 +290,9 @@ def _explained_by_mean(pictures: FloatArray) -> float:
 def _turned(squares: FloatArray, explained: float) -> tuple[Turned, float] | None:
     """Find out whether parts lie in different turns, and look alike once they are turned.
 
-    First all are turned to the one that most of them resemble, then to their mean.
+    First all are turned to the one that most of them resemble, then to their mean: by little, and by any turn where
+    that explains so much more again. A part that looks nearly the same in two turns, and always lies in one of them,
+    would else be turned round at random, and one that lies the wrong way would not stand out.
 
     Args:
         squares: ``(n, SIDE, SIDE)``, the middle of every image.
@@ -303,20 +306,28 @@ def _turned(squares: FloatArray, explained: float) -> tuple[Turned, float] | Non
     typical = [_explained_by_mean(_turn(candidate, some[-_COMPARED:])[0]) for candidate in some[:_CANDIDATES]]
     if max(typical) < ALIGNED:  # textures are not worth the time
         return None
-    template = some[int(np.argmax(typical))]
-    for _ in range(_ROUNDS):
-        turned, poses = _turn(template, some)
-        template = turned.mean(axis=0)
-    told = _explained_by_mean(turned)
-    is_little = told < _TOLD or 1 - told > _HALVED * (1 - explained)
-    if is_little or _likeness_when_moved(template) > _REPEATED:
+    found, most = None, explained
+    for first, beyond in _TURNS:
+        template = some[int(np.argmax(typical))]
+        for _ in range(_ROUNDS):
+            turned, poses = _turn(template, some, first, beyond)
+            template = turned.mean(axis=0)
+        told = _explained_by_mean(turned)
+        if told >= _TOLD and 1 - told <= _HALVED * (1 - most):
+            found, most = Turned(template, poses, explained), told
+    if found is None or _likeness_when_moved(found.template) > _REPEATED:
         return None
-    return Turned(template, poses, explained), told
+    return found, most
 
 
-def _turn(template: FloatArray, squares: FloatArray) -> tuple[FloatArray, tuple[Pose, ...]]:
-    """Turn squares ``(n, SIDE, SIDE)`` until parts lie as on a template; return them and how the parts lay."""
-    finder = PoseFinder(template)
+def _turn(
+    template: FloatArray, squares: FloatArray, first: float = 0.0, beyond: float = 360.0
+) -> tuple[FloatArray, tuple[Pose, ...]]:
+    """Turn squares ``(n, SIDE, SIDE)`` until parts lie as on a template; return them and how the parts lay.
+
+    ``first`` and ``beyond`` are as for `PoseFinder`.
+    """
+    finder = PoseFinder(template, first, beyond)
     poses = tuple(finder.pose(square) for square in squares)
     return np.stack([pose.turned(square) for pose, square in zip(poses, squares, strict=True)]), poses
 
