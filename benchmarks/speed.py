@@ -1,6 +1,6 @@
 """How fast inspection is, side by side in one run: ours, the paper's graph, three peers, through every runtime.
 
-    python benchmarks/speed.py [networks path memory rows install start] [--repeats 7] [--json FILE]
+    python benchmarks/speed.py [networks path turning memory rows install start] [--repeats 7] [--json FILE]
 
 Runs all parts, or those that are named. Figures are medians over repeats that take turns, so that a slow moment of the
 machine hits all alike, and are told as ratios too: only they can be compared from one machine to another. Run it when
@@ -36,11 +36,12 @@ from blemish.datasets import list_images
 from blemish.detection.detector import Detector
 from blemish.detection.drift import image_statistics
 from blemish.detection.engines import installed_engines, load_engine
+from blemish.detection.pose import Pose
 from blemish.detection.scoring import N_WORST
 from blemish.drawing import SURFACES, draw_surface
 from blemish.images import read_image, write_image
 from blemish.learning.assembly import SMOOTHING
-from blemish.learning.fit import fit
+from blemish.learning.fit import enroll, fit
 from blemish.learning.graph import DistanceModel, build_graph
 from blemish.learning.network import FILTERS, NEAR, PATCH_SIZE, STRIDE, WIDE, BoundedNetwork, TripletNetwork
 from blemish.learning.reference import BANK, MEDOIDS, Reference, ToNearest, ToNearestHere, ToPrototype
@@ -257,6 +258,38 @@ def measure_path(repeats: int, side: int, n_images: int) -> Figures:
     }
 
 
+def measure_turning(repeats: int, side: int) -> Figures:
+    """Time what parts that lie in different turns take beside the network, on one core."""
+    rng, surface = np.random.default_rng(0), SURFACES["printed_label"](np.random.default_rng(3))
+    with tempfile.TemporaryDirectory() as name:
+        for index in range(12):
+            label = Pose(30.0 * index, 0, 0).turned(draw_surface(surface, rng, side, side))
+            write_image(Path(name) / f"{index:02}.png", label)
+        detector = enroll(name, alpha=0.5).with_threads(1)
+    preparation = detector.description.preparation
+    turning = preparation.turning
+    assert turning is not None, "labels in all turns are turned"
+    as_it_lies = replace(preparation, turning=None).apply(label)
+    pose = turning.pose(as_it_lies)
+    prepared = pose.turned(as_it_lies)
+    distance_map = detector._runtime.run(prepared).distance_map
+    seconds = median_seconds(
+        {
+            "network": lambda: detector._runtime.run(prepared),
+            "find how the part lies": lambda: turning.pose(as_it_lies),
+            "turn the image": lambda: pose.turned(as_it_lies),
+            "turn the map back": lambda: pose.as_it_lay(distance_map),
+            "cells that lay on the image": lambda: pose.on_image(*distance_map.shape),
+        },
+        repeats,
+    )
+    return {
+        "prepared": list(prepared.shape),
+        "ms": {name: 1000 * each for name, each in seconds.items()},
+        "share of the network": {name: each / seconds["network"] for name, each in seconds.items()},
+    }
+
+
 def _anew(folder: Path) -> Path:
     """Name an output folder that does not exist: one that does would be gone on with."""
     return Path(tempfile.mkdtemp(dir=folder)) / "out"
@@ -406,13 +439,15 @@ def _cell(name: str, value: object) -> str:
 
 
 def main() -> None:
-    parts = ("networks", "path", "memory", "rows", "install", "start")
+    parts = ("networks", "path", "turning", "memory", "rows", "install", "start")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(parts)}; by default all")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--networks", nargs="+", choices=CANDIDATES, default=list(CANDIDATES), metavar="NAME")
     parser.add_argument("--runtimes", nargs="+", choices=RUNTIMES, default=list(RUNTIMES), metavar="NAME")
-    parser.add_argument("--side", type=int, default=1024, help="pixels a side of the images of path, memory and start")
+    parser.add_argument(
+        "--side", type=int, default=1024, help="pixels a side of the images of path, turning, memory and start"
+    )
     parser.add_argument("--images", type=int, default=40, help="of a batch")
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 1_000, 100_000], help="images for memory")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
@@ -422,6 +457,7 @@ def main() -> None:
     measure: dict[str, Callable[[], Figures]] = {
         "networks": lambda: measure_networks(arguments.repeats, arguments.networks, arguments.runtimes),
         "path": lambda: measure_path(arguments.repeats, arguments.side, arguments.images),
+        "turning": lambda: measure_turning(arguments.repeats, arguments.side),
         "memory": lambda: measure_memory(arguments.counts, arguments.side),
         "rows": lambda: measure_rows(arguments.counts),
         "install": measure_install,
