@@ -96,7 +96,7 @@ def divide(folder: Path, seed: int) -> Images:
     good = hold_out(some_good(folder, {"seed": seed, "n_good": None}), folder.name, seed)
     used = {content_hash(path) for path in (*good.learned, *good.held_out)}
     test = tuple(sample for sample in read_category(folder) if content_hash(sample.path) not in used)
-    return Images(good.learned, good.held_out, test, survey(good.learned).for_training)
+    return Images(good.learned, good.held_out, test, survey(good.learned))
 
 
 @lru_cache(maxsize=1)
@@ -447,7 +447,7 @@ class OurLearning:
 
     def settings(self, seen: Survey, seed: int) -> NearestSettings:
         """Make the learner's settings."""
-        ours = NearestSettings.of(self.kind(seen), seen.explained, seed, placed=seen.is_placed)
+        ours = NearestSettings.of(self.kind(seen), seen.explained_as_they_lie, seed, placed=seen.is_placed)
         return replace(
             ours,
             physical=ours.physical if self.physical else 0.0,

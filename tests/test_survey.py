@@ -58,19 +58,6 @@ class TestTurning:
     def test_a_pattern_is_no_part(self, tmp_path: Path, name: str) -> None:
         assert survey(write(tmp_path, drawn(name, 8))).turned is None
 
-    def test_training_turns_parts_of_which_images_do_not_show_every_turn(self, tmp_path: Path) -> None:
-        images = [np.rot90(image[:, :90], turns) for turns, image in enumerate(drawn("printed_label", 8))]
-        seen = survey(write(tmp_path, images))
-        assert seen.turned is not None
-        assert seen.turned.extent == pytest.approx(270, abs=3)
-        assert seen.for_training == seen
-        assert replace(seen, n_images=200).for_training.turned is None
-        little = replace(seen.turned, poses=tuple(Pose(degrees, 0, 0) for degrees in (358.0, 0.0, 3.0)))
-        little_turned = replace(seen, n_images=200, turned=little)
-        assert little_turned.for_training == little_turned
-        placed = replace(seen, n_images=200, turned=replace(seen.turned, explained_before=PLACED + 0.1))
-        assert placed.for_training == placed
-
     def test_long_images_show_parts_that_cannot_turn(self, tmp_path: Path) -> None:
         images = [np.rot90(image[:, :90], 2 * turns)[:50] for turns, image in enumerate(drawn("printed_label", 8))]
         assert survey(write(tmp_path, images)).turned is None

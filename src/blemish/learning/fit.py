@@ -170,7 +170,7 @@ def _fit_nearest(
     checkpoint_path: Path | None,
     progress: Progress,
 ) -> Detector:
-    seen = survey(images.learned, progress).for_training
+    seen = survey(images.learned, progress)
     if terms.ignored is not None:  # a zone that is not learned from is one place of all images
         seen = seen.as_they_lie()
     kind = kind or seen.reference
@@ -182,7 +182,7 @@ def _fit_nearest(
         )
     prepared = PreparedImages(images.learned, preparation, progress)
     counted = preparation.counted(terms.ignored, *prepared.size(0))  # all have one size where zones are allowed
-    settings = NearestSettings.of(kind, seen.explained, terms.seed, placed=seen.is_placed)
+    settings = NearestSettings.of(kind, seen.explained_as_they_lie, terms.seed, placed=seen.is_placed)
     start = None if from_scratch else universal_network()
     known = None
     if marked is not None:

@@ -93,12 +93,13 @@ class NearestSettings:
 
     @classmethod
     def of(cls, reference: Reference, explained: float, seed: int, *, placed: bool) -> NearestSettings:
-        """Make the settings for images of which the mean explains so much (`survey.Survey.explained`).
+        """Make the settings for images of which the mean explains so much (`survey.Survey.explained_as_they_lie`).
 
         ``placed`` says whether they lie alike as they come (`survey.Survey.is_placed`).
 
-        The more a place says about what belongs there, the more there is to learn from other places. Turned parts, of
-        which places say little, lose by it; so the share is what the mean explains, up to `_MOST_ELSEWHERE`.
+        The more a place says about what belongs there, the more there is to learn from other places. Parts that lie in
+        different turns lose by it, also where images are turned until they lie alike; so the share is what the mean
+        explains as they lie, up to `_MOST_ELSEWHERE`.
 
         Crops that are compared anywhere are large, and so are the defects drawn on them; it seems to be these that help
         (docs/experiments.md). Where places are compared it is the *number* of images that makes the reference set, and

@@ -48,10 +48,7 @@ _REPEATED: Final = 0.7  # correlation of a template with itself elsewhere above 
 _FAR: Final = 12.0  # pixels of the template by which it is moved for that, at least
 _LEAST_OVERLAP: Final = 0.25  # share of it that must lie upon itself then
 _MARGIN: Final = 3.0  # degrees by which, at least, parts may be turned further than any that was seen
-# Degrees within which parts lie in the same turn: at the rim, half of the 384 pixels away, a cell of 4 to either side.
-_ONE_TURN: Final = 2.4
-_LITTLE_TURNED: Final = 15.0  # degrees over which light on a part hardly changes
-_TURNS: Final = ((-_LITTLE_TURNED, 2 * _LITTLE_TURNED), (0.0, 360.0))  # where tried turns begin, and how far they reach
+_TURNS: Final = ((-15.0, 30.0), (0.0, 360.0))  # degrees where the turns begin that are tried, and how far they reach
 _TURNED: Final = 48  # images that are turned to find out
 _COMPARED: Final = 12  # of these, that are compared with each of
 _CANDIDATES: Final = 4  # so many, the most typical of which the others are turned to
@@ -107,28 +104,18 @@ class Survey:
         return Reference.LOCATION if self.explained >= ALIGNED else Reference.CATEGORY
 
     @property
-    def is_placed(self) -> bool:
-        """Say whether parts lie alike as they come, or nearly so, and not only after they were turned."""
-        return self.as_they_lie().explained > PLACED
+    def explained_as_they_lie(self) -> float:
+        """The share of the variance that the mean explains before any image is turned."""
+        return self.explained if self.turned is None else self.turned.explained_before
 
     @property
-    def for_training(self) -> Survey:
-        """The same for a network that is trained on these images.
-
-        Light does not turn with the part. Where parts are turned far, and the images show every turn, a network that is
-        trained on them finds more by comparing what lies in the same turn in the same light (docs/experiments.md,
-        2026-11-27).
-        """
-        if self.turned is None or self.is_placed:
-            return self
-        in_every_turn = _LITTLE_TURNED < self.turned.extent <= self.n_images * _ONE_TURN
-        return self.as_they_lie() if in_every_turn else self
+    def is_placed(self) -> bool:
+        """Say whether parts lie alike as they come, or nearly so, and not only after they were turned."""
+        return self.explained_as_they_lie > PLACED
 
     def as_they_lie(self) -> Survey:
         """Return the same for images that are not turned."""
-        if self.turned is None:
-            return self
-        return replace(self, explained=self.turned.explained_before, turned=None)
+        return replace(self, explained=self.explained_as_they_lie, turned=None)
 
     def preparation(self, reference: Reference, *, is_trained_on: bool = True) -> Preparation:
         """Choose size and grey range of prepared images.
