@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from blemish.drawing import FLAWS, SURFACES, draw_surface
 from blemish.images import write_image
@@ -284,6 +284,22 @@ def test_a_zone_is_drawn_by_mouse_and_one_by_keys_and_both_are_kept(tab: Tab, li
     assert np.round(zones[0], 2).tolist() == [[0.05, 0.05], [0.3, 0.05], [0.3, 0.2]]
     assert np.round(zones[1], 2).tolist() == [[0.49, 0.8], [0.8, 0.8], [0.8, 0.71]]
     tab.page.goto(line.part("threshold"))
+    expect(tab.page.locator(".zone-list li")).to_have_count(2)
+    at_ease(tab)
+
+
+def test_a_zone_that_is_drawn_before_the_others_have_come_is_kept(tab: Tab, line: Line) -> None:
+    asked: list[Route] = []
+    tab.page.route("**/api/v1/parts/*/zones", lambda route: asked.append(route))
+    tab.page.goto(line.part("threshold"))
+    canvas = tab.page.get_by_role("application")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    for x, y in ((0.5, 0.5), (0.7, 0.5), (0.7, 0.7), (0.5, 0.5)):
+        tab.page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    expect(tab.page.locator(".zone-list li")).to_have_count(1)
+    asked[0].fulfill(json={"polygons": [[[0.1, 0.1], [0.2, 0.1], [0.2, 0.2]]]})
     expect(tab.page.locator(".zone-list li")).to_have_count(2)
     at_ease(tab)
 

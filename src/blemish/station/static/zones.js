@@ -194,7 +194,7 @@ if (place) {
   const canvas = new Canvas();
   const form = document.querySelector("#set-zones");
   send("GET", `/api/v1/parts/${part}/zones`).then(({ polygons }) => {
-    canvas.zones = polygons ?? [];
+    canvas.zones.push(...polygons ?? []); // after what may have been drawn meanwhile, and is perhaps held
     canvas.show();
   }).catch((error) => canvas.say(error.message));
   document.querySelector("#zones-picture")?.addEventListener("change", ({ target }) => { canvas.image.src = target.value; });
