@@ -447,7 +447,7 @@ class OurLearning:
 
     def settings(self, seen: Survey, seed: int) -> NearestSettings:
         """Make the learner's settings."""
-        ours = NearestSettings.of(self.kind(seen), seen.explained_as_they_lie, seed, placed=seen.is_placed)
+        ours = NearestSettings.of(self.kind(seen), seen.explained_as_they_lie, seed)
         return replace(
             ours,
             physical=ours.physical if self.physical else 0.0,

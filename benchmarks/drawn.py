@@ -65,7 +65,7 @@ def taught(family: str, seed: int, steps: int, elsewhere: float | None, *, as_th
             seen = seen.as_they_lie()
         preparation = seen.preparation(seen.reference)
         images = PreparedImages(good.learned, preparation)
-        settings = NearestSettings.of(seen.reference, seen.explained_as_they_lie, 0, placed=seen.is_placed)
+        settings = NearestSettings.of(seen.reference, seen.explained_as_they_lie, 0)
         settings = replace(settings, physical=0.0)
         if elsewhere is not None:
             settings = replace(settings, elsewhere=elsewhere)

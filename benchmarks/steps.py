@@ -78,7 +78,7 @@ def tell(folder: str, n_steps: int) -> None:
     paths = read_good(folder)[:N_IMAGES]
     seen = survey(paths)
     images = PreparedImages(paths, seen.preparation(seen.reference))
-    settings = NearestSettings.of(seen.reference, seen.explained_as_they_lie, seed=0, placed=seen.is_placed)
+    settings = NearestSettings.of(seen.reference, seen.explained_as_they_lie, seed=0)
     started = time.process_time()
     for step in range(n_steps):
         draw_batch(images, settings, step)

@@ -294,38 +294,39 @@ class TestLargeCrops:
 
     def test_are_drawn_so(self, tmp_path: Path) -> None:
         images = prepared(tmp_path, [np.full((384, 448), 0.5, np.float32)] * 13)
-        settings = NearestSettings.of(Reference.CATEGORY, 0.0, seed=0, placed=False)
+        settings = NearestSettings.of(Reference.CATEGORY, 0.0, seed=0)
         large = settings.for_crops_of(384, 384)
         batch = draw_batch(images, settings, step=0)
         assert batch.reference.shape == (large.n_reference, 384, 384)
         assert batch.defective.shape == (large.n_defective, 384, 384)
 
     def test_are_for_what_is_compared_anywhere(self) -> None:
-        anywhere, aligned = (
-            NearestSettings.of(kind, 0.4, seed=0, placed=False) for kind in (Reference.CATEGORY, Reference.LOCATION)
-        )
+        anywhere, aligned = (NearestSettings.of(kind, 0.4, seed=0) for kind in (Reference.CATEGORY, Reference.LOCATION))
         assert anywhere.crop > aligned.crop
 
 
 def test_the_more_the_mean_explains_the_more_is_learned_from_other_places() -> None:
-    shares = [
-        NearestSettings.of(Reference.LOCATION, explained, seed=0, placed=True).elsewhere
-        for explained in (0.0, 0.3, 0.5, 1.0)
-    ]
+    shares = [NearestSettings.of(Reference.LOCATION, explained, seed=0).elsewhere for explained in (0.0, 0.3, 0.5, 1.0)]
     assert shares[:3] == [0.0, 0.3, 0.5]
     assert 0.5 < shares[3] < 1  # drawn defects are needed too
 
 
 @pytest.mark.parametrize(
-    ("reference", "placed", "near"),
-    [(Reference.LOCATION, False, False), (Reference.LOCATION, True, True), (Reference.CATEGORY, True, False)],
+    ("reference", "explained", "near"),
+    [
+        (Reference.LOCATION, 0.4, False),
+        (Reference.LOCATION, 0.6, True),
+        (Reference.CATEGORY, 0.6, False),
+    ],
 )
-def test_only_of_parts_that_are_placed_the_sight_is_near(reference: Reference, placed: bool, near: bool) -> None:
-    assert NearestSettings.of(reference, 0.9, seed=0, placed=placed).near is near
+def test_only_where_a_place_says_most_of_what_belongs_there_the_sight_is_near(
+    reference: Reference, explained: float, near: bool
+) -> None:
+    assert NearestSettings.of(reference, explained, seed=0).near is near
 
 
 def test_nothing_is_learned_from_other_places_where_places_mean_nothing() -> None:
-    assert NearestSettings.of(Reference.CATEGORY, 0.9, seed=0, placed=True).elsewhere == 0
+    assert NearestSettings.of(Reference.CATEGORY, 0.9, seed=0).elsewhere == 0
 
 
 def test_a_negative_seed_is_refused() -> None:

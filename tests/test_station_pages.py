@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Route, expect
+from playwright.sync_api import Browser, Locator, Route, expect
 
 from blemish.drawing import FLAWS, SURFACES, draw_surface
 from blemish.images import write_image
@@ -254,14 +254,20 @@ def test_the_threshold_is_tried_by_a_slider_and_moved_with_a_reason(tab: Tab, li
     at_ease(tab)
 
 
-def test_a_zone_is_drawn_by_mouse_and_one_by_keys_and_both_are_kept(tab: Tab, line: Line) -> None:
-    tab.page.goto(line.part("threshold"))
+def draw_a_zone(tab: Tab, *corners: tuple[float, float]) -> Locator:
+    """Click corners, as shares of the image; return the image."""
     canvas = tab.page.get_by_role("application")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     assert box is not None
-    for x, y in ((0.05, 0.05), (0.3, 0.05), (0.3, 0.2), (0.05, 0.05)):  # the first corner again closes it
+    for x, y in (*corners, corners[0]):  # the first corner again closes it
         tab.page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    return canvas
+
+
+def test_a_zone_is_drawn_by_mouse_and_one_by_keys_and_both_are_kept(tab: Tab, line: Line) -> None:
+    tab.page.goto(line.part("threshold"))
+    canvas = draw_a_zone(tab, (0.05, 0.05), (0.3, 0.05), (0.3, 0.2))
     expect(tab.page.locator(".zone-list li")).to_have_count(1)
     canvas.focus()
     for keys in (["Shift+ArrowDown"] * 3, ["Shift+ArrowRight"] * 3, ["ArrowUp"] * 9):
@@ -292,12 +298,7 @@ def test_a_zone_that_is_drawn_before_the_others_have_come_is_kept(tab: Tab, line
     asked: list[Route] = []
     tab.page.route("**/api/v1/parts/*/zones", lambda route: asked.append(route))
     tab.page.goto(line.part("threshold"))
-    canvas = tab.page.get_by_role("application")
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    assert box is not None
-    for x, y in ((0.5, 0.5), (0.7, 0.5), (0.7, 0.7), (0.5, 0.5)):
-        tab.page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    draw_a_zone(tab, (0.5, 0.5), (0.7, 0.5), (0.7, 0.7))
     expect(tab.page.locator(".zone-list li")).to_have_count(1)
     asked[0].fulfill(json={"polygons": [[[0.1, 0.1], [0.2, 0.1], [0.2, 0.2]]]})
     expect(tab.page.locator(".zone-list li")).to_have_count(2)

@@ -44,7 +44,7 @@ def contact_sheet(good: Path | str, *, seed: int = 0, progress: Progress = silen
     preparation = seen.preparation(seen.reference)
     rng = np.random.default_rng(seed)
     chosen = [paths[index] for index in rng.choice(len(paths), _PER_DEFECT, replace=len(paths) < _PER_DEFECT)]
-    largest = NearestSettings.of(seen.reference, seen.explained_as_they_lie, seed, placed=seen.is_placed).crop
+    largest = NearestSettings.of(seen.reference, seen.explained_as_they_lie, seed).crop
     crops = [_crop(preparation.apply(read_image(path)), largest, rng) for path in chosen]
     pasted = {kind.__name__: kind for kind in (*STRUCTURAL, *SURFACE)}
     kinds = [*pasted.items(), *PHYSICAL.items(), ("no defect:\nvary light", vary_light)]

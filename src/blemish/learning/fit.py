@@ -182,7 +182,7 @@ def _fit_nearest(
         )
     prepared = PreparedImages(images.learned, preparation, progress)
     counted = preparation.counted(terms.ignored, *prepared.size(0))  # all have one size where zones are allowed
-    settings = NearestSettings.of(kind, seen.explained_as_they_lie, terms.seed, placed=seen.is_placed)
+    settings = NearestSettings.of(kind, seen.explained_as_they_lie, terms.seed)
     start = None if from_scratch else universal_network()
     known = None
     if marked is not None:

@@ -44,6 +44,7 @@ from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
 from blemish.learning.network import NEAR, WIDE, BoundedNetwork, near_part
 from blemish.learning.pretrained import Pretrained
 from blemish.learning.reference import SHIFT, Reference
+from blemish.learning.survey import PLACED
 from blemish.learning.training import FIRST_PART
 from blemish.learning.triplets import LEVELS, temporary_file
 from blemish.progress import Progress, silent
@@ -92,10 +93,8 @@ class NearestSettings:
             raise SettingError(f"Seed is {self.seed}; expected 0 or more.")
 
     @classmethod
-    def of(cls, reference: Reference, explained: float, seed: int, *, placed: bool) -> NearestSettings:
+    def of(cls, reference: Reference, explained: float, seed: int) -> NearestSettings:
         """Make the settings for images of which the mean explains so much (`survey.Survey.explained_as_they_lie`).
-
-        ``placed`` says whether they lie alike as they come (`survey.Survey.is_placed`).
 
         The more a place says about what belongs there, the more there is to learn from other places. Parts that lie in
         different turns lose by it, also where images are turned until they lie alike; so the share is what the mean
@@ -107,7 +106,7 @@ class NearestSettings:
         """
         if reference is not Reference.LOCATION:
             return cls(aligned=False, crop=_LARGE_CROP, seed=seed)
-        return cls(aligned=True, near=placed, seed=seed, elsewhere=min(explained, _MOST_ELSEWHERE))
+        return cls(aligned=True, near=explained > PLACED, seed=seed, elsewhere=min(explained, _MOST_ELSEWHERE))
 
     def for_crops_of(self, height: int, width: int) -> NearestSettings:
         """Take fewer images, with more defects on each, where crops are large: as many pixels and defects in a step.

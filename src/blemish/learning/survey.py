@@ -290,14 +290,15 @@ def _turned(squares: FloatArray, explained: float) -> tuple[Turned, float] | Non
         somewhere: a pattern that repeats can be laid upon itself in many ways, and a bank knows it better.
     """
     some = squares[np.linspace(0, len(squares) - 1, min(_TURNED, len(squares))).astype(int)]
-    typical = [_explained_by_mean(_turn(candidate, some[-_COMPARED:])[0]) for candidate in some[:_CANDIDATES]]
+    compared = some[-_COMPARED:]
+    typical = [_explained_by_mean(_turn(PoseFinder(candidate), compared)[0]) for candidate in some[:_CANDIDATES]]
     if max(typical) < ALIGNED:  # textures are not worth the time
         return None
     found, most = None, explained
     for first, beyond in _TURNS:
         template = some[int(np.argmax(typical))]
         for _ in range(_ROUNDS):
-            turned, poses = _turn(template, some, first, beyond)
+            turned, poses = _turn(PoseFinder(template, first, beyond), some)
             template = turned.mean(axis=0)
         told = _explained_by_mean(turned)
         if told >= _TOLD and 1 - told <= _HALVED * (1 - most):
@@ -307,14 +308,8 @@ def _turned(squares: FloatArray, explained: float) -> tuple[Turned, float] | Non
     return found, most
 
 
-def _turn(
-    template: FloatArray, squares: FloatArray, first: float = 0.0, beyond: float = 360.0
-) -> tuple[FloatArray, tuple[Pose, ...]]:
-    """Turn squares ``(n, SIDE, SIDE)`` until parts lie as on a template; return them and how the parts lay.
-
-    ``first`` and ``beyond`` are as for `PoseFinder`.
-    """
-    finder = PoseFinder(template, first, beyond)
+def _turn(finder: PoseFinder, squares: FloatArray) -> tuple[FloatArray, tuple[Pose, ...]]:
+    """Turn squares ``(n, SIDE, SIDE)`` until parts lie as on its template; return them and how the parts lay."""
     poses = tuple(finder.pose(square) for square in squares)
     return np.stack([pose.turned(square) for pose, square in zip(poses, squares, strict=True)]), poses
 
