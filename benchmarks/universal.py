@@ -27,11 +27,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import blemish.learning  # isort: skip  # before PyTorch, whose threads would spin while they wait and hold up the drawing
+
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-import blemish
 from accuracy import commit, judged, some_good, summary
 from blemish.datasets import find_categories
 from blemish.detection.engines import load_engine

@@ -56,7 +56,7 @@ class UniversalSettings:
     triplets: int = 256  # of each kind
     clean: int = 1024  # clean locations of each kind that are looked at to find the hardest
     hard: float = 0.5  # share of the triplets whose positive is one of the hardest, in the end
-    hard_after: int = 4000  # steps over which it rises from none: a network that knows nothing finds them hopeless
+    hard_after: int = 600  # steps over which it rises from none: a network that knows nothing finds them hopeless
     learning_rate: float = 2e-3  # at its highest
     weight_decay: float = 1e-4
 
