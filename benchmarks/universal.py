@@ -1,16 +1,16 @@
 """Train the universal network on drawn kinds of surfaces, and judge it on real categories without training.
 
     python benchmarks/universal.py train -o universal.npz --minutes 300
-    python benchmarks/universal.py validate universal.npz
+    python benchmarks/universal.py validate universal.npz [OTHER.npz ...]
     python benchmarks/universal.py judge universal.npz DATA [--shots 50,10]
     python benchmarks/universal.py ladder DATA --folder LADDER --steps 1500 -o benchmarks/results/ladder.json
 
 ``train`` keeps its stock of drawn surfaces and a checkpoint beside its output; the same command goes on after an
-interruption. ``validate`` measures on drawn kinds that were not trained on, and is what settings are chosen by. Real
-images are never trained on and choose nothing; ``judge`` gives the network to every category of DATA with some of its
-good images, which is no training. Both also take a checkpoint of unfinished training. ``ladder`` trains networks of
-several widths alike, and sets what they find against the time they take; LADDER keeps them, so that it can be gone on
-with.
+interruption. ``validate`` measures on drawn kinds that were not trained on, and is what settings are chosen by; of
+several networks it tells how they differ from the first, kind by kind, which hangs less on chance. Real images are
+never trained on and choose nothing; ``judge`` gives the network to every category of DATA with some of its good images,
+which is no training. Both also take a checkpoint of unfinished training. ``ladder`` trains networks of several widths
+alike, and sets what they find against the time they take; LADDER keeps them, so that it can be gone on with.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import argparse
 import io
 import json
 import os
-import statistics
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, replace
@@ -55,6 +54,7 @@ from blemish.learning.universal import (
     draw_stock,
     drawers,
 )
+from blemish.results import FloatArray
 from speed import matrix_gflops, ours
 from throughput import median_seconds
 
@@ -79,7 +79,7 @@ def main() -> None:
     training.add_argument("--seed", type=int, default=0)
     training.set_defaults(run=teach)
     validation = commands.add_parser("validate")
-    validation.add_argument("weights", type=Path)
+    validation.add_argument("weights", type=Path, nargs="+")
     validation.add_argument("--kinds", type=int, default=N_KINDS)
     validation.set_defaults(run=validate)
     judging = commands.add_parser("judge")
@@ -152,12 +152,29 @@ def trained_network(path: Path) -> BoundedNetwork:
 
 def validate(options: argparse.Namespace) -> None:
     """Print how well drawn defects are found on kinds that were not trained on."""
-    mean, deviation = validated(trained_network(options.weights), options.kinds)
-    print(f"AUROC {mean:.4f}, standard error {deviation:.4f}, {options.kinds} kinds", flush=True)
+    first: FloatArray | None = None
+    for path in options.weights:
+        aurocs = validated(trained_network(path), options.kinds)
+        said = f"{path}: AUROC {mean_and_error(aurocs)}, {options.kinds} kinds"
+        if first is None:
+            first = aurocs
+        else:
+            said += f"; less the first {mean_and_error(aurocs - first)}"
+        print(said, flush=True)
 
 
-def validated(network: BoundedNetwork, n_kinds: int) -> tuple[float, float]:
-    """Enroll kinds that were not trained on; return the mean AUROC of drawn defects on them, and its standard error."""
+def mean_and_error(values: FloatArray) -> str:
+    """Give the mean and its standard error."""
+    return f"{values.mean():.4f} ± {standard_error(values):.4f}"
+
+
+def standard_error(values: FloatArray) -> float:
+    """Return the standard error of the mean."""
+    return float(values.std(ddof=1) / len(values) ** 0.5)
+
+
+def validated(network: BoundedNetwork, n_kinds: int) -> FloatArray:
+    """Enroll kinds that were not trained on; return the AUROC of drawn defects on each, ``(n_kinds,)``."""
     settings = replace(UniversalSettings(), n_pictures=N_REFERENCE + 2 * N_JUDGED)
     aurocs = []
     for kind in range(settings.stock, settings.stock + n_kinds):
@@ -172,7 +189,7 @@ def validated(network: BoundedNetwork, n_kinds: int) -> tuple[float, float]:
             judged = np.concatenate([batch.reference[N_REFERENCE:], batch.defective])
             scores = model(torch.from_numpy(judged)[:, None], torch.ones(1, 1))[1]
         aurocs.append(float((scores[N_JUDGED:, None] > scores[None, :N_JUDGED]).float().mean()))
-    return statistics.mean(aurocs), statistics.stdev(aurocs) / len(aurocs) ** 0.5
+    return np.array(aurocs, dtype=np.float32)
 
 
 def judge(options: argparse.Namespace) -> None:
@@ -202,13 +219,13 @@ def climb(options: argparse.Namespace) -> None:
         if not path.exists():
             taught(path, options.folder / f"stock-{settings.seed}.npy", settings, options.steps)
         network = trained_network(path)
-        drawn, deviation = validated(network, N_KINDS)
+        drawn = validated(network, N_KINDS)
         real = {name: enrolled(network, name, folder, SHOTS, 0)["auroc"]["all"] for name, folder in categories}
         rows.append({
             "filters": filters,
             "parameters": sum(parameter.numel() for parameter in network.parameters()),
-            "drawn": drawn,
-            "standard error": deviation,
+            "drawn": float(drawn.mean()),
+            "standard error": standard_error(drawn),
             "enrolled": real,
         })  # fmt: skip
         print(json.dumps(rows[-1]), flush=True)
