@@ -19,7 +19,7 @@ import argparse
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
@@ -31,6 +31,7 @@ import blemish.learning  # isort: skip  # before PyTorch, whose threads would sp
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from accuracy import commit, judged, some_good, summary
 from blemish.datasets import find_categories
@@ -54,7 +55,6 @@ from blemish.learning.universal import (
     draw_stock,
     drawers,
 )
-from blemish.results import FloatArray
 from speed import matrix_gflops, ours
 from throughput import median_seconds
 
@@ -152,44 +152,42 @@ def trained_network(path: Path) -> BoundedNetwork:
 
 def validate(options: argparse.Namespace) -> None:
     """Print how well drawn defects are found on kinds that were not trained on."""
-    first: FloatArray | None = None
-    for path in options.weights:
-        aurocs = validated(trained_network(path), options.kinds)
-        said = f"{path}: AUROC {mean_and_error(aurocs)}, {options.kinds} kinds"
-        if first is None:
-            first = aurocs
-        else:
-            said += f"; less the first {mean_and_error(aurocs - first)}"
-        print(said, flush=True)
+    aurocs = validated([trained_network(path) for path in options.weights], options.kinds)
+    for path, own in zip(options.weights, aurocs, strict=True):
+        print(f"{path}: AUROC {mean_and_error(own)}, {options.kinds} kinds")
+    for path, own in zip(options.weights[1:], aurocs[1:], strict=True):
+        print(f"{path}, less the first: {mean_and_error(own - aurocs[0])}")
 
 
-def mean_and_error(values: FloatArray) -> str:
+def mean_and_error(values: NDArray[np.float64]) -> str:
     """Give the mean and its standard error."""
     return f"{values.mean():.4f} ± {standard_error(values):.4f}"
 
 
-def standard_error(values: FloatArray) -> float:
+def standard_error(values: NDArray[np.float64]) -> float:
     """Return the standard error of the mean."""
     return float(values.std(ddof=1) / len(values) ** 0.5)
 
 
-def validated(network: BoundedNetwork, n_kinds: int) -> FloatArray:
-    """Enroll kinds that were not trained on; return the AUROC of drawn defects on each, ``(n_kinds,)``."""
+def validated(networks: Sequence[BoundedNetwork], n_kinds: int) -> NDArray[np.float64]:
+    """Enroll kinds that were not trained on; return the AUROC of drawn defects, ``(n_networks, n_kinds)``."""
     settings = replace(UniversalSettings(), n_pictures=N_REFERENCE + 2 * N_JUDGED)
-    aurocs = []
-    for kind in range(settings.stock, settings.stock + n_kinds):
+    aurocs = np.empty((len(networks), n_kinds))
+    for index in range(n_kinds):
+        kind = settings.stock + index
         rng = np.random.default_rng([settings.seed, kind, 1])
         pictures = list(draw_kind(settings, kind) / np.float32(255))
         good, spoiled = pictures[:-N_JUDGED], pictures[-N_JUDGED:]
         batch = spoil(good, spoiled, 1, partial(any_defect, settings.physical, PASTED, rng), rng)
-        reference = embed(network, batch.reference[:N_REFERENCE])
-        bank = nearest_reference(reference, Reference.CATEGORY, torch.Generator().manual_seed(kind))
-        model = DistanceModel(network, bank, SMOOTHING, N_WORST).eval()
-        with torch.inference_mode():
-            judged = np.concatenate([batch.reference[N_REFERENCE:], batch.defective])
-            scores = model(torch.from_numpy(judged)[:, None], torch.ones(1, 1))[1]
-        aurocs.append(float((scores[N_JUDGED:, None] > scores[None, :N_JUDGED]).float().mean()))
-    return np.array(aurocs, dtype=np.float32)
+        judged = torch.from_numpy(np.concatenate([batch.reference[N_REFERENCE:], batch.defective])[:, None])
+        for own, network in zip(aurocs, networks, strict=True):
+            reference = embed(network, batch.reference[:N_REFERENCE])
+            bank = nearest_reference(reference, Reference.CATEGORY, torch.Generator().manual_seed(kind))
+            model = DistanceModel(network, bank, SMOOTHING, N_WORST).eval()
+            with torch.inference_mode():
+                scores = model(judged, torch.ones(1, 1))[1]
+            own[index] = (scores[N_JUDGED:, None] > scores[None, :N_JUDGED]).float().mean()
+    return aurocs
 
 
 def judge(options: argparse.Namespace) -> None:
@@ -219,7 +217,7 @@ def climb(options: argparse.Namespace) -> None:
         if not path.exists():
             taught(path, options.folder / f"stock-{settings.seed}.npy", settings, options.steps)
         network = trained_network(path)
-        drawn = validated(network, N_KINDS)
+        drawn = validated([network], N_KINDS)[0]
         real = {name: enrolled(network, name, folder, SHOTS, 0)["auroc"]["all"] for name, folder in categories}
         rows.append({
             "filters": filters,
