@@ -210,7 +210,8 @@ def _fit_nearest(
     if "minutes" in duration and summary.steps == most_steps:
         notes.append(
             f"Training ended after {most_steps} steps, {_MOST_STEPS} for each of the {len(images.learned)} images that "
-            "were learned from: more would only make it know these by heart."
+            "were learned from: more would only make it know these by heart. Where images are few, `blemish enroll` "
+            "may find more: if you have defective images, let `blemish compare` judge both."
         )
     if marked is not None:
         notes.append(marked.note())
