@@ -57,7 +57,7 @@ def test_retention_is_applied_by_the_running_station(tmp_path: Path, monkeypatch
 
 
 def test_retention_that_fails_is_noted_and_the_station_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(store: Store) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise StorageError("The disk is gone.")
 
     monkeypatch.setattr(station, "_FIRST_RETENTION", 0)

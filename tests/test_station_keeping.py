@@ -110,7 +110,7 @@ def test_images_go_first_and_records_last(store: Store, clock: Clock) -> None:
     ]
     assert store.inspections() == []
     assert [decision.verdict for decision in store.decisions(stored.id)] == [Verdict.DEFECTIVE]
-    assert len(audit.entries(store)) == log + 3  # the setting, and two runs that removed something
+    assert len(audit.entries(store)) == log + 5  # the setting, and begin and end of two runs that removed something
     assert store.path(store.model("cap").file).read_bytes() == b"model"
     assert store.path(store.good_images("cap")[0].file).read_bytes() == b"good"
     assert n_files(store) == 0
@@ -151,7 +151,7 @@ def test_a_record_whose_image_is_still_there_stays(store: Store) -> None:
         Retention(record_days=1)
     with pytest.raises(SettingError, match="before their images"):
         Retention(image_days=2, record_days=1)
-    assert keeping._remove_records(store, "9999") == 0
+    assert keeping._old_records(store, "9999") == []
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), -float("inf"), 1e9])
@@ -235,6 +235,33 @@ def test_what_was_removed_before_the_disk_refused_is_noted(store: Store, monkeyp
         assert check(again).is_whole
 
 
+def test_what_is_about_to_go_is_noted_before_it_goes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(store)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    policy = Retention(image_bytes=1)
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "remove_files", killed)
+        with pytest.raises(KeyboardInterrupt):
+            apply_retention(store, policy)
+    entry = audit.entries(store, what="retention.begin")[0]
+    assert (entry.who, entry.detail["image_bytes"], entry.detail["image_days"]) == ("station", 1, None)
+    assert apply_retention(store, policy).images == 1
+    apply_retention(store, policy)  # which has nothing to do, and says nothing
+    assert len(audit.entries(store, what="retention.begin")) == len(audit.entries(store, what="retention.run")) == 2
+
+
+def test_retention_leaves_the_rest_when_the_station_closes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "_N_AT_ONCE", 1)
+    for _ in range(3):
+        add(store)
+    asked = iter((False, True))
+    assert apply_retention(store, Retention(image_bytes=1), is_closing=lambda: next(asked)).images == 1
+    assert apply_retention(store, Retention(image_bytes=1)).images == 2
+
+
 # --------------------------------------------------------------------------------------------------- clock of retention
 
 
@@ -250,8 +277,8 @@ def test_a_clock_that_jumps_ahead_removes_two_hours_worth_a_run(store: Store, cl
     clock.at = START + timedelta(days=3, hours=1)  # it was set right again: and nothing more goes than should
     assert apply_retention(store) == NOTHING
     assert len(store.inspections(limit=1000)) == 72
-    clock.go(hours=10)  # as after a night without current: it makes up for it, two hours a run
-    assert [apply_retention(store).images for _ in range(6)] == [0, 0, 0, 0, 1, 0]
+    clock.go(hours=10)
+    assert [apply_retention(store).images for _ in range(2)] == [1, 0]
 
 
 def test_a_station_that_stood_still_for_a_month_catches_up_in_another(store: Store, clock: Clock) -> None:
@@ -273,6 +300,8 @@ def test_a_clock_that_jumps_back_removes_nothing(store: Store, clock: Clock) -> 
     clock.go(days=3650)
     assert apply_retention(store) == NOTHING
     assert has_files(store) == [(True, True)] * 5
+    clock.go(days=1, hours=1)  # now they are too old; a clock that was wrong before must not keep them for years
+    assert sum(apply_retention(store).images for _ in range(13)) == 5
 
 
 def test_who_sets_a_policy_sets_its_clock(store: Store, clock: Clock) -> None:

@@ -20,10 +20,11 @@ import sqlite3
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, astuple, dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
@@ -125,17 +126,23 @@ def set_retention(store: Store, policy: Retention, *, who: str) -> None:
         _keep_clock(connection, now())
 
 
-def apply_retention(store: Store, policy: Retention | None = None) -> Removed:
+def apply_retention(
+    store: Store, policy: Retention | None = None, *, is_closing: Callable[[], bool] = lambda: False
+) -> Removed:
     """Remove what is older or larger than the policy says; to be called every hour.
 
+    The audit log is told before the first file goes, under which policy and by which clock, and afterwards how much
+    went: also where the process is killed between the two, it says that something was removed and why.
+
     A clock that jumps ahead must not empty the station. So the retention has a clock of its own, which follows the
-    machine's by two hours in a run at most, and goes back with it at once. While the machine's clock is wrong, each
-    hour removes two hours' worth of the oldest images and no more; a station that stood still for a month has caught
-    up after another month.
+    machine's by two hours in a run at most, and stands still while the machine's lies behind it. While the machine's
+    is ahead, each hour removes two hours' worth of the oldest images and no more; a station that stood still for a
+    month has caught up after another month.
 
     Args:
         store: whose files are removed.
         policy: by default `retention_of` the store.
+        is_closing: asked between two steps; once true, the rest is left to the next run.
 
     Raises:
         StorageError: the disk or database refuses; what was removed until then is noted.
@@ -143,11 +150,17 @@ def apply_retention(store: Store, policy: Retention | None = None) -> Removed:
     policy = retention_of(store) if policy is None else policy
     at = _advance_clock(store)
     removed = Removed(0, 0, 0, 0)
+    has_begun = False
     try:
-        for step in _steps(store, policy, at):
-            removed = _sum(removed, step)
+        for remove in _steps(store, policy, at):
+            if is_closing():
+                break
+            if not has_begun:
+                store.note("station", "retention.begin", "", **asdict(policy), clock=as_text(at))
+                has_begun = True
+            removed = _sum(removed, remove())
     finally:
-        if removed != Removed(0, 0, 0, 0):
+        if has_begun:
             store.note("station", "retention.run", "", **asdict(removed), clock=as_text(at))
     _remove_delivered(store, at - timedelta(days=_DELIVERED_DAYS))
     return removed
@@ -465,32 +478,33 @@ def _no_backup(backup: Path, reason: str) -> StationError:
 # ----------------------------------------------------------------------------------------------------------- retention
 
 
-def _steps(store: Store, policy: Retention, at: datetime) -> Iterator[Removed]:
-    """Remove in steps, each of which is done when it is yielded."""
+def _steps(store: Store, policy: Retention, at: datetime) -> Iterator[Callable[[], Removed]]:
+    """Yield what removes something, one after the other; each must be called before the next is asked for."""
     if policy.image_days is not None:
         limit = at - timedelta(days=policy.image_days)
         while batch := _oldest_with_files(store, as_text(limit)):
-            yield _remove(store, batch)
-        _remove_unclaimed(store, limit)
+            yield partial(_remove, store, batch)
+        if left := _old_unclaimed(store, limit):
+            yield partial(_remove_unclaimed, left)
     if policy.image_bytes is not None:
         excess = _n_bytes(store) - policy.image_bytes
-        while excess > 0 and (batch := _oldest_with_files(store)):
-            gone = _remove(store, _up_to(batch, excess))
-            excess -= gone.bytes
-            yield gone
+        while excess > 0 and (batch := _up_to(_oldest_with_files(store), excess)):
+            yield partial(_remove, store, batch)
+            excess -= sum(size for _, size in batch)
     if policy.record_days is not None:
         limit = at - timedelta(days=policy.record_days)
-        while n_records := _remove_records(store, as_text(limit)):
-            yield Removed(0, 0, n_records, 0)
+        while records := _old_records(store, as_text(limit)):
+            yield partial(_remove_records, store, records)
 
 
 def _advance_clock(store: Store) -> datetime:
-    """Return the time that the retention believes in, and keep it."""
+    """Return the time that the retention believes in: by its own clock, which never goes back, or an earlier one."""
     wall = now()
     with store.transaction() as connection:
         row = connection.execute("SELECT value FROM settings WHERE name = ?", (_CLOCK,)).fetchone()
-        believed = wall if row is None else min(wall, as_time(json.loads(row[0])) + _STEP)
-        _keep_clock(connection, believed)
+        own = wall if row is None else as_time(json.loads(row[0]))
+        believed = min(wall, own + _STEP)
+        _keep_clock(connection, max(own, believed))
     return believed
 
 
@@ -533,14 +547,21 @@ def _remove(store: Store, batch: list[tuple[list[str], int]]) -> Removed:
     return Removed(n_images, len(files) - n_images, 0, sum(size for _, size in batch))
 
 
-def _remove_records(store: Store, before: str) -> int:
-    """Delete some rows whose files are gone already; what people decided about them stays."""
+def _old_records(store: Store, before: str) -> list[int]:
+    """Return some rows, by their sequence, whose files are gone already."""
     query = (
-        "DELETE FROM inspections WHERE sequence IN (SELECT sequence FROM inspections WHERE at < ? "
-        f"AND image_file IS NULL AND picture_file IS NULL LIMIT {_N_AT_ONCE})"
+        "SELECT sequence FROM inspections WHERE at < ? AND image_file IS NULL AND picture_file IS NULL "
+        f"LIMIT {_N_AT_ONCE}"
     )
+    with store.read() as connection:
+        return [int(row[0]) for row in connection.execute(query, (before,))]
+
+
+def _remove_records(store: Store, records: Sequence[int]) -> Removed:
+    """Delete rows; what people decided about them stays."""
     with store.transaction() as connection:
-        return connection.execute(query, (before,)).rowcount
+        connection.executemany("DELETE FROM inspections WHERE sequence = ?", [(record,) for record in records])
+    return Removed(0, 0, len(records), 0)
 
 
 def _remove_delivered(store: Store, before: datetime) -> None:
@@ -548,11 +569,25 @@ def _remove_delivered(store: Store, before: datetime) -> None:
         connection.execute("DELETE FROM outbox WHERE delivered < ?", (as_text(before),))
 
 
-def _remove_unclaimed(store: Store, before: datetime) -> None:
+def _old_unclaimed(store: Store, before: datetime) -> list[Path]:
+    """Return old files that were set aside, because they belong to no row."""
+    found = []
     for path in (store.folder / "unclaimed").rglob("*"):
         with contextlib.suppress(OSError):
             if path.is_file() and path.stat().st_mtime < before.timestamp():
-                path.unlink()
+                found.append(path)
+    return found
+
+
+def _remove_unclaimed(paths: Sequence[Path]) -> Removed:
+    """Delete files that were set aside, as far as the disk lets them go; all count as images."""
+    sizes = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            size = path.stat().st_size
+            path.unlink()
+            sizes.append(size)
+    return Removed(len(sizes), 0, 0, sum(sizes))
 
 
 def _n_bytes(store: Store) -> int:

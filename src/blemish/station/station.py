@@ -76,7 +76,7 @@ class Station:
         while not self._closing.wait(wait):
             wait = _RETENTION_EVERY
             try:
-                apply_retention(self.store)
+                apply_retention(self.store, is_closing=self._closing.is_set)
             except BlemishError as error:
                 with contextlib.suppress(BlemishError):  # the disk is full, and there is no room to say so
                     self.store.note("station", "retention.fail", error=str(error))
