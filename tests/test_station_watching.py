@@ -480,6 +480,21 @@ def test_a_video_is_inspected_once_from_beginning_to_end(
     assert len(stored(store)) == 1
 
 
+def test_a_video_that_is_added_again_for_another_part_plays_anew(store: Store, watcher: Watcher, film: Path) -> None:
+    video = {"name": "cam", "kind": "video", "part": "cap", "path": str(film), "interval": 0.5}
+    watcher.sources.add(video, who="anna")
+    watcher.start()
+    wait_until(lambda: len(stored(store)) == 4)
+    wait_for_state(watcher, State.READY)
+    watcher.sources.remove("cam", who="anna")
+    watcher.refresh()
+    store.add_part("lid", who="anna")
+    store.add_model("lid", b"model", origin="fit", who="anna", activate=True)
+    watcher.sources.add({**video, "part": "lid"}, who="anna")
+    watcher.refresh()
+    wait_until(lambda: [each.part for each in stored(store)].count("lid") == 4)
+
+
 def test_a_video_goes_on_where_the_station_was_stopped(store: Store, stand: Stand, film: Path) -> None:
     video = {"name": "cam", "kind": "video", "part": "cap", "path": str(film), "interval": 0}
     Sources(store).add(video, who="anna")
@@ -679,3 +694,17 @@ def test_waiting_for_events_ends_when_one_comes() -> None:
     (event,) = machine.wait_for(0, PATIENCE)
     assert (event["event"], event["state"]) == ("StateChanged", "Initialized")
     assert machine.wait_for(event["number"], 0) == []
+
+
+def test_numbers_of_events_rise_over_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = StateMachine()
+    before.to(State.INITIALIZED)
+    before.to(State.READY)
+    last = before.snapshot()["events"][-1]["number"]
+    assert last < 2**31
+    later = time.time() + 10
+    monkeypatch.setattr(time, "time", lambda: later)
+    after = StateMachine()
+    after.to(State.INITIALIZED)
+    assert [event["event"] for event in after.wait_for(last, 0)] == ["StateChanged"]
+    assert len(after.wait_for(last + 10**6, 0)) == 1  # of a clock that was ahead: as if nothing were known

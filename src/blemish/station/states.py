@@ -79,7 +79,9 @@ class StateMachine:
         self._job_id = ""
         self._awaits = False  # to be acknowledged
         self._events: deque[dict[str, Any]] = deque(maxlen=_N_KEPT)
-        self._n_events = 0
+        # Numbers begin at the seconds of the clock and not at 1, so that whoever asks for those after the last one that
+        # it knows hears on after a restart; a controller can hold them in 32 bits.
+        self._before = self._newest = int(time.time())
 
     @property
     def state(self) -> State:
@@ -170,7 +172,7 @@ class StateMachine:
         """Wait for events.
 
         Args:
-            after: number of the last event that is known already; 0: none.
+            after: number of the last event that is known already; 0, or one that was never given: none.
             timeout: seconds to wait at most.
 
         Returns:
@@ -178,9 +180,10 @@ class StateMachine:
         """
         until = time.monotonic() + timeout
         with self._changed:
-            while self._n_events <= after and (left := until - time.monotonic()) > 0:
+            known = after if self._before < after <= self._newest else self._before
+            while self._newest <= known and (left := until - time.monotonic()) > 0:
                 self._changed.wait(left)
-            return [dict(event) for event in self._events if event["number"] > after]
+            return [dict(event) for event in self._events if event["number"] > known]
 
     def _go(self, state: State) -> None:
         before = self._state
@@ -193,7 +196,7 @@ class StateMachine:
             self._note(Event.READY)
 
     def _note(self, event: Event, **detail: Any) -> None:
-        self._n_events += 1
-        told = {"number": self._n_events, "at": as_text(now()), "event": event.value, "state": self._state.value}
+        self._newest += 1
+        told = {"number": self._newest, "at": as_text(now()), "event": event.value, "state": self._state.value}
         self._events.append({**told, "job_id": self._job_id, **detail})
         self._changed.notify_all()

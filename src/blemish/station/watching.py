@@ -580,13 +580,15 @@ class _VideoSource(_Source):
         stamp = _stamp(found)
         if stamp != self._seen:
             self._seen, self._since = stamp, time.monotonic()
-        if self._store.setting(self._played) == list(stamp[:2]) or time.monotonic() < self._since + self._pace.settle:
+        # All of it, so that a source that was removed and added again for another part plays anew.
+        played = [*stamp[:2], str(self._path), self.entry["part"], self.entry["interval"]]
+        if self._store.setting(self._played) == played or time.monotonic() < self._since + self._pace.settle:
             self._be_ready()
             return
         self._run_on()
         self._play(stamp)
         if not self.is_ended:
-            self._store.set_setting(self._played, list(stamp[:2]), who="station")
+            self._store.set_setting(self._played, played, who="station")
             self.machine.to(State.READY)
 
     def _play(self, stamp: tuple[int, ...]) -> None:
