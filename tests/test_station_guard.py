@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
-from blemish.errors import SettingError, StationError
+from blemish.errors import SettingError, StationError, StorageError
 from blemish.station.app import create_app, serve
-from blemish.station.guard import COOKIE, Limits, Refusal, _Buckets, is_loopback
-from blemish.station.people import Role
+from blemish.station.guard import Limits, Refusal, _Buckets, is_loopback
+from blemish.station.people import People, Role
 from blemish.station.station import Station
 from blemish.station.store import Store
 from serving import served, station_at
@@ -178,13 +178,13 @@ def test_with_a_user_nobody_is_local_any_more(tmp_path: Path) -> None:
 
 
 def test_the_cookie_of_a_session_is_for_no_script_and_no_other_site(manned: tuple[Station, httpx.Client]) -> None:
-    _, client = manned
+    station, client = manned
     answer = client.post("/api/v1/session", json={"name": "operator", "password": PASSWORD})
     client.cookies.clear()
     parts = {part.strip().lower() for part in answer.headers["set-cookie"].split(";")}
     assert {"httponly", "samesite=strict", "path=/"} <= parts
     assert "secure" not in parts
-    assert answer.headers["set-cookie"].startswith(COOKIE)
+    assert answer.headers["set-cookie"].startswith(f"{station.people.cookie}=")
 
 
 def test_behind_https_the_cookie_goes_over_https_only_and_the_host_is_any(tmp_path: Path) -> None:
@@ -210,11 +210,35 @@ def test_a_session_changes_nothing_without_its_csrf_token(manned: tuple[Station,
         assert browser.post("/api/v1/parts", json={"name": "csrf"}, headers={"x-csrf-token": token}).status_code == 201
 
 
+def test_two_stations_of_one_machine_keep_their_sessions_apart(
+    manned: tuple[Station, httpx.Client], tmp_path: Path
+) -> None:
+    with station_at(tmp_path / "second") as (second, there), logged_in(manned[1], "operator") as browser:
+        second.people.add_user("ada", PASSWORD, Role.ADMIN, who="test")
+        answer = browser.post(there.base_url.join("/api/v1/session"), json={"name": "ada", "password": PASSWORD})
+        assert answer.json()["name"] == "ada"  # to the browser it is the same host: cookies know no ports
+        assert browser.get("/api/v1/session").json()["name"] == "operator"
+        assert browser.get(there.base_url.join("/api/v1/session")).json()["name"] == "ada"
+
+
+def test_a_database_that_cannot_be_read_is_told_as_such(
+    manned: tuple[Station, httpx.Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: People, secret: str) -> None:
+        raise StorageError("The disk is gone.")
+
+    with logged_in(manned[1], "operator") as browser:
+        monkeypatch.setattr(People, "session", refuse)
+        answer = browser.get("/api/v1/parts")
+    assert (answer.status_code, kind_of(answer)) == (507, "StorageError")
+
+
 def test_a_session_ends_by_logging_out(manned: tuple[Station, httpx.Client]) -> None:
     with logged_in(manned[1], "operator") as browser:
-        secret = browser.cookies[COOKIE]
+        cookie = manned[0].people.cookie
+        secret = browser.cookies[cookie]
         assert browser.delete("/api/v1/session").status_code == 204
-        assert browser.get("/api/v1/parts", headers={"cookie": f"{COOKIE}={secret}"}).status_code == 401
+        assert browser.get("/api/v1/parts", headers={"cookie": f"{cookie}={secret}"}).status_code == 401
 
 
 def test_a_token_needs_no_csrf_and_ends_when_revoked(manned: tuple[Station, httpx.Client]) -> None:

@@ -356,6 +356,18 @@ def test_while_one_waits_even_the_right_password_does_not_let_in(staff: People, 
     assert [fail(staff, "Ben", "1") for _ in range(5)] == [0.0] * 5  # counted from the beginning again
 
 
+def test_guesses_from_elsewhere_lock_nobody_out_where_they_have_logged_in(staff: People, clock: Clock) -> None:
+    assert staff.log_in("Ben", PASSWORD, address="1")
+    waits = [fail(staff, "Ben", f"10.0.0.{n}") for n in range(20)]
+    assert waits[-1] > 0
+    assert staff.log_in("ben", PASSWORD, address="1")
+    with pytest.raises(AccessError, match="Try again"):
+        staff.log_in("Ben", PASSWORD, address="2")
+    assert [fail(staff, "Ben", "1") for _ in range(5)] == [0.0] * 5
+    assert fail(staff, "Ben", "1") > 0  # who guesses there waits like everybody
+    assert fail(staff, "known 1 ben", "3") == 0  # and no name stands for another's counter
+
+
 def test_a_network_of_ipv6_waits_like_one_address(staff: People) -> None:
     assert [fail(staff, f"name {n}", f"2001:db8::{n:x}") for n in range(5)] == [0.0] * 5
     assert fail(staff, "another", "2001:db8::ffff:1") > 0

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Final
 
-from blemish.errors import MissingExtraError, SettingError
+from blemish.errors import BlemishError, MissingExtraError, OutputError, SettingError
 from blemish.station.people import People, Role, network_of
 
 try:
@@ -42,7 +42,6 @@ except ModuleNotFoundError as missing:
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-COOKIE: Final = "blemish_session"
 LOG: Final = logging.getLogger("blemish.station")
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 API: Final = "/api/v1"
@@ -246,8 +245,12 @@ class Guard:
     async def _identify(self, headers: Headers) -> Actor | None:
         if self._looking is None:  # of this event loop, and apart from the threads that may be busy for seconds
             self._looking = anyio.CapacityLimiter(4)
-        known = functools.partial(self._actor, headers.get("authorization"), _cookie(headers))
-        actor = await run_sync(known, limiter=self._looking)
+        known = functools.partial(self._actor, headers.get("authorization"), _cookie(headers, self._people.cookie))
+        try:
+            actor = await run_sync(known, limiter=self._looking)
+        except BlemishError as error:  # of the disk or the database
+            status = 507 if isinstance(error, OutputError) else 503
+            raise Refusal(status, type(error).__name__, str(error), retry_after=1) from error
         if actor is not None and actor.name == LOCAL.name and any(name in headers for name in _FROM_A_PROXY):
             raise Refusal(
                 403,
@@ -298,10 +301,10 @@ def _require_csrf(headers: Headers, actor: Actor) -> None:
         raise Refusal(403, "AccessError", "The header X-CSRF-Token is missing or is not that of this session.")
 
 
-def _cookie(headers: Headers) -> str:
-    """Return the secret of the session; empty: there is none."""
+def _cookie(headers: Headers, name: str) -> str:
+    """Return the secret of the session, which the cookie of this name holds; empty: there is none."""
     try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        found = SimpleCookie(headers.get("cookie", "")).get(name)
     except CookieError:
         return ""
     return "" if found is None else found.value

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import hmac
 import ipaddress
+import os
 import re
 import secrets
 import sqlite3
@@ -104,6 +105,9 @@ class People:
         """Take the store they are kept in. Failed attempts are counted by this object, so make one for a server."""
         self._store = store
         self._attempts = _Attempts()
+        # A browser does not tell stations on other ports of a machine apart: under one name, logging in to one station
+        # would log out of the other, and show it the secret.
+        self.cookie = f"blemish_session_{hashlib.sha256(os.fsencode(store.folder)).hexdigest()[:8]}"
 
     # -------------------------------------------------------------------------------------------------------- users
 
@@ -195,7 +199,8 @@ class People:
         Args:
             name: of the user, in any case.
             password: as typed.
-            address: where the request comes from; failures are counted for names and for addresses, see `network_of`.
+            address: where the request comes from; failures are counted for names and for addresses, see `network_of`,
+                and for a name at an address where it has logged in before by themselves.
 
         Returns:
             The secret for the cookie, which is stored nowhere, and the session.
@@ -205,7 +210,10 @@ class People:
                 a name that there is and one that there is not.
         """
         key = unicodedata.normalize("NFC", name).casefold()[:200].encode("utf-8", "replace").decode()
-        counted = (f"user {key}", f"address {network_of(address)}")
+        network = network_of(address)
+        # A name from where it has logged in before is counted apart, so that guesses from elsewhere lock nobody out.
+        known = f"known {network} {key}"
+        counted = (known if self._attempts.is_known(known) else f"user {key}", f"address {network}")
         with self._attempts.turn(*counted):
             with self._store.read() as connection:
                 row = connection.execute("SELECT name, password, disabled FROM users WHERE key = ?", (key,)).fetchone()
@@ -214,7 +222,7 @@ class People:
                 self._attempts.failed(*counted)
                 self._store.note("station", "login.refuse", user=key, address=address)
                 raise AccessError(_REFUSED)
-            self._attempts.succeeded(*counted)
+            self._attempts.succeeded(*counted, known=known)
         secret, csrf, at = secrets.token_urlsafe(32), secrets.token_urlsafe(32), now()
         with self._store.transaction() as connection:
             query = "SELECT 1 FROM users WHERE name = ? AND password = ? AND NOT disabled"
@@ -320,6 +328,7 @@ class _Attempts:
 
     def __init__(self) -> None:
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()  # key -> how many, not before
+        self._known: OrderedDict[str, None] = OrderedDict()  # names and where they have logged in
         self._lock = threading.Lock()
         self._one_at_a_time = threading.Lock()
 
@@ -350,10 +359,19 @@ class _Attempts:
             while len(self._failures) > _N_REMEMBERED:
                 self._failures.popitem(last=False)
 
-    def succeeded(self, *keys: str) -> None:
+    def succeeded(self, *keys: str, known: str) -> None:
         with self._lock:
             for key in keys:
                 self._failures.pop(key, None)
+            self._known[known] = None
+            self._known.move_to_end(known)
+            if len(self._known) > _N_REMEMBERED:
+                self._known.popitem(last=False)
+
+    def is_known(self, key: str) -> bool:
+        """Say whether a name has logged in from an address."""
+        with self._lock:
+            return key in self._known
 
 
 _USER: Final = "name, role, created, disabled"

@@ -12,7 +12,6 @@ from pydantic import BaseModel, Field
 from blemish.errors import BusyError
 from blemish.station.api import answers
 from blemish.station.api.context import Here, Operator
-from blemish.station.guard import COOKIE
 from blemish.station.people import SESSION_HOURS
 
 router = APIRouter(tags=["session"])
@@ -34,14 +33,19 @@ def read_session(actor: Operator) -> answers.Session:
 
 @router.post("/session", summary="Log in")
 async def log_in(given: LogIn, request: Request, response: Response, here: Here) -> answers.Session:
-    """Let a person in; the session is in the cookie ``blemish_session``."""
+    """Let a person in; the session is in a cookie that is of this station alone."""
     if here.logging_in.statistics().tasks_waiting >= _MOST_WAITING:
         raise BusyError("Too many want to log in at once. Try again.", retry_after=5)
     address = request.client.host if request.client else ""
     attempt = partial(here.station.people.log_in, given.name, given.password, address=address)
     secret, session = await run_sync(attempt, limiter=here.logging_in)
     response.set_cookie(
-        COOKIE, secret, max_age=SESSION_HOURS * 3600, httponly=True, samesite="strict", secure=here.secure
+        here.station.people.cookie,
+        secret,
+        max_age=SESSION_HOURS * 3600,
+        httponly=True,
+        samesite="strict",
+        secure=here.secure,
     )
     return answers.Session(name=session.user.name, role=session.user.role, csrf=session.csrf)
 
@@ -51,4 +55,4 @@ def log_out(actor: Operator, response: Response, here: Here) -> None:
     """End the session of this cookie; a token is not ended by this."""
     if actor.secret:
         here.station.people.log_out(actor.secret)
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=here.secure)
+    response.delete_cookie(here.station.people.cookie, httponly=True, samesite="strict", secure=here.secure)
