@@ -21,6 +21,7 @@ from blemish.errors import BusyError, StorageError
 from blemish.images import decode_image
 from blemish.report.overlay import encode_png, heat_map, heat_scale
 from blemish.results import Verdict
+from blemish.station.api import showing
 from blemish.station.api.showing import event
 from blemish.station.guard import LOG
 from blemish.station.station import Station
@@ -412,6 +413,23 @@ def test_what_comes_is_told_and_nothing_missed(taught: Both, good: bytes, staine
 
     assert told(2) == sent
     assert told(1, **{"last-event-id": str(sent[0])}) == sent[1:]  # as a browser that was cut off
+
+
+def test_a_quiet_stream_says_that_it_lives(taught: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(showing, "_ALIVE_SECONDS", 0)
+    with taught[1].stream("GET", "/api/v1/inspections/events") as answer:
+        lines = (line for line in answer.iter_lines() if line)
+        assert [next(lines) for _ in range(3)] == [": listening", "event: alive", "data: {}"]
+
+
+def test_who_knows_more_than_there_is_hears_what_comes_next(taught: Both, good: bytes) -> None:
+    station, client = taught  # as after a restore of an older backup
+    headers = {"last-event-id": str(station.inspector.newest + 1000)}
+    with client.stream("GET", "/api/v1/inspections/events", headers=headers) as answer:
+        lines = answer.iter_lines()
+        next(lines)  # it listens
+        sent = inspect(client, good)["sequence"]
+        assert next(line for line in lines if line.startswith("id:")) == f"id: {sent}"
 
 
 # ----------------------------------------------------------------------------------------------------- parts and models

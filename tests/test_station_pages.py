@@ -19,8 +19,8 @@ from blemish.images import write_image
 from blemish.report.overlay import encode_jpeg
 from blemish.results import Verdict
 from blemish.station import pages
+from blemish.station.api import showing
 from blemish.station.app import create_app
-from blemish.station.guard import COOKIE
 from blemish.station.people import Role
 from blemish.station.station import Station
 from blemish.station.store import Filter, NewInspection
@@ -254,6 +254,20 @@ def test_the_threshold_is_tried_by_a_slider_and_moved_with_a_reason(tab: Tab, li
     at_ease(tab)
 
 
+def test_a_threshold_by_hand_keeps_the_lower_limit_that_was_just_set(tab: Tab, line: Line) -> None:
+    tab.page.goto(line.part("threshold"))
+    by_rate, by_hand = tab.page.locator("form:has([name=alpha])"), tab.page.locator("#set-value")
+    for name, value in (("alpha", "0.1"), ("unsure", "0.3")):
+        by_rate.locator(f"[name={name}]").fill(value)
+    by_rate.get_by_role("button").click()
+    expect(by_rate.locator(".done")).to_be_visible()
+    expect(by_hand.locator("[name=unsure]")).to_have_value("0.3")
+    by_hand.get_by_role("button").click()
+    expect(by_hand.locator(".done")).to_be_visible()
+    assert line.station.store.model(PART).summary["threshold"]["unsure"]["alpha"] == 0.3
+    at_ease(tab)
+
+
 def draw_a_zone(tab: Tab, *corners: tuple[float, float]) -> Locator:
     """Click corners, as shares of the image; return the image."""
     canvas = tab.page.get_by_role("application")
@@ -455,6 +469,39 @@ def test_an_old_verdict_is_not_taken_for_a_new_one_when_the_connection_is_lost(t
         expect(tab.page.locator(".big.stale")).to_have_count(1)
 
 
+def test_a_station_that_falls_silent_is_noticed_and_found_again(
+    tab: Tab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(showing, "_ALIVE_SECONDS", 3600)  # as of a machine without power, which closes no connection
+    then = [502, None]  # a proxy while the station starts, and a cable that is cut: answers to those who come again
+
+    def answer(route: Route) -> None:
+        if not asked or not then:
+            route.continue_()
+        elif (status := then.pop(0)) is not None:
+            route.fulfill(status=status)
+        asked.append(route)
+
+    asked: list[Route] = []
+    with Station(tmp_path / "station", workers=1) as station:
+        station.store.add_part("plate", who="test")
+        with Served(station) as address:
+            tab.page.clock.install()
+            tab.page.route("**/inspections/events", answer)
+            tab.page.goto(address)
+            expect(tab.page.locator("#connection")).to_have_text("Live")
+            for n in (2, 3, 4):
+                tab.page.clock.fast_forward(13_000)
+                while len(asked) < n:
+                    tab.page.wait_for_timeout(10)
+                    tab.page.clock.run_for(1000)
+                if n < 4:
+                    expect(tab.page.locator("#connection")).to_contain_text("Connection lost")
+                    expect(tab.page.locator(".big.stale")).to_have_count(1)
+            expect(tab.page.locator("#connection")).to_have_text("Live")
+            expect(tab.page.locator(".big.stale")).to_have_count(0)
+
+
 def test_an_address_that_there_is_not_is_told_as_a_page_that_leads_back(tab: Tab, line: Line) -> None:
     answer = tab.page.goto(line.page("/histories/<script>alert(1)</script>"))
     assert answer is not None
@@ -510,7 +557,7 @@ def test_an_admin_adds_and_removes_a_source_a_user_and_a_token(tab: Tab, tmp_pat
         station.store.add_part("plate", who="test")
         station.people.add_user("ada", "correct horse", Role.ADMIN, who="test")
         secret, _ = station.people.log_in("ada", "correct horse")
-        tab.page.context.add_cookies([{"name": COOKIE, "value": secret, "url": address}])
+        tab.page.context.add_cookies([{"name": station.people.cookie, "value": secret, "url": address}])
         tab.page.goto(f"{address}/settings")
         sure = tab.page.get_by_role("dialog").get_by_role("button", name="Do it")
 

@@ -186,6 +186,27 @@ def test_what_was_accepted_does_not_undo_a_change_made_meanwhile(
     assert station.store.model("metal") == moved
 
 
+def test_what_was_learned_does_not_undo_zones_that_were_drawn_meanwhile(
+    station: Station, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = station.store.model("metal")
+    data = station.store.path(first.file).read_bytes()
+    body = f"    progress('training', 1, 2)\n    while not Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.01)\n"
+    model = str(station.store.path(first.file))
+    instead(monkeypatch, body + f"    from blemish import Detector; return Detector.load({model!r})")
+    job = station.teacher.start("metal", "fit", {}, who="ben")
+    running(station.teacher, job)
+    summary = {**first.summary, "zones": HALF}
+    zoned = station.store.add_model("metal", data, origin="zones", who="anna", summary=summary, activate=True)
+    (tmp_path / "go").touch()
+    job = ended(station.teacher, job)
+    assert job.version == 3
+    assert job.message.startswith("The ignored zones were changed meanwhile, so version 3 does not inspect.")
+    assert station.store.model("metal") == zoned
+    job = ended(station.teacher, station.teacher.start("metal", "fit", {"zones": []}, who="ben"))  # without, as asked
+    assert station.store.model("metal").version == job.version == 4
+
+
 def test_the_demo_teaches_and_inspects_a_drawn_part(empty: Station, monkeypatch: pytest.MonkeyPatch) -> None:
     draw_a_small_demo(monkeypatch)
     job = ended(empty.teacher, empty.teacher.start("metal", "demo", {}, who="anna"))

@@ -294,7 +294,7 @@ class Teacher(Adjuster):
                 good = self._keep_drawn(job, work)
             summary = _named({**summary_of(about, task["zones"]), **_suspects(about.notes, good)}, good)
             with self._changing:
-                is_overtaken = job.kind == "accept" and self._store.part(job.part).active != parent
+                overtaken = self._overtaken(job, task, parent)
                 version = self._store.add_model(
                     job.part,
                     data,
@@ -303,18 +303,24 @@ class Teacher(Adjuster):
                     why=task["why"],
                     parent=parent,
                     summary=summary,
-                    activate=job.options.get("activate", True) and not is_overtaken,
+                    activate=job.options.get("activate", True) and not overtaken,
                 )
             if job.kind == "fit":
                 Path(task["checkpoint"]).unlink(missing_ok=True)
             if job.kind == "demo":
                 self._show(job, work)
             said = "" if job.kind == "accept" else " ".join(summary["notes"])
-            if is_overtaken:
-                said = f"Another version became active meanwhile, so version {version.version} does not inspect. {said}"
+            if overtaken:
+                said = f"{overtaken} meanwhile, so version {version.version} does not inspect. {said}"
             return _Outcome("done", said.strip(), version.version)
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+    def _overtaken(self, job: Job, task: Mapping[str, Any], parent: int | None) -> str:
+        """Say what was changed while a job ran, and would be undone if its model inspected; empty: nothing was."""
+        if job.kind == "accept":
+            return "Another version became active" if self._store.part(job.part).active != parent else ""
+        return "The ignored zones were changed" if self._zones(job) != task["zones"] else ""
 
     def _in_process(self, running: _Running, task: Mapping[str, Any]) -> _Outcome | None:
         """Run a task to its end; None: it was done."""

@@ -157,10 +157,14 @@ def watch(
     after: Annotated[int | None, Query(ge=0, le=LARGEST, description="Sequence of the last known; none: now.")] = None,
     last_event_id: Annotated[str | None, Header(max_length=20)] = None,
 ) -> Response:
-    """Send an event ``inspection`` for each that is stored; its id is the sequence, so that none is missed."""
+    """Send an event ``inspection`` for each that is stored; its id is the sequence, so that none is missed.
+
+    Between them an event ``alive`` says every five seconds that the station is there.
+    """
     inspector = here.station.inspector
     known = int(last_event_id) if last_event_id and last_event_id.isascii() and last_event_id.isdigit() else after
-    seen = [inspector.newest if known is None else min(known, LARGEST)]
+    newest = inspector.newest
+    seen = [newest if known is None else min(known, newest)]  # a larger one is of before a backup was restored
 
     def wait() -> list[StoredInspection]:
         return inspector.wait_for(seen[0], showing.LOOK_SECONDS)

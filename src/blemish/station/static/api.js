@@ -33,6 +33,52 @@ export async function send(method, address, body, headers = {}) {
   throw error;
 }
 
+const SILENT = 12000; // ms without a sign of life, which comes every five seconds
+const RETURN = 4500; // ms in which the browser has come again by itself where a stream ended
+
+// Follow a stream of server-sent events as long as the page is open. `on` has what to do with each kind of event;
+// `tellConnection` is called with whether the station is lost. A browser by itself notices no station that has fallen
+// silent, and never comes again after an answer like a proxy's that the station is just starting.
+export function follow(address, on, tellConnection = () => {}) {
+  let events;
+  let silence;
+  function open() {
+    const mine = new EventSource(address);
+    const heard = () => {
+      clearTimeout(silence);
+      silence = setTimeout(lose, SILENT);
+      tellConnection(false);
+    };
+    for (const [kind, take] of Object.entries({ open() {}, alive() {}, ...on })) {
+      mine.addEventListener(kind, (event) => {
+        take(event);
+        heard();
+      });
+    }
+    mine.addEventListener("error", () => setTimeout(() => {
+      if (mine === events && mine.readyState !== EventSource.OPEN) lose();
+    }, RETURN));
+    clearTimeout(silence);
+    silence = setTimeout(lose, SILENT);
+    events = mine;
+  }
+  function close() {
+    clearTimeout(silence);
+    events?.close();
+    events = undefined;
+  }
+  function lose() {
+    tellConnection(true);
+    close();
+    open();
+    // Whoever is logged out gets no stream: the page itself sends to the log-in.
+    fetch("/api/v1/session").then(({ status }) => { if (status === 401) location.reload(); }, () => {});
+  }
+  open();
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", ({ persisted }) => { if (persisted) open(); });
+}
+
 // Say in a form what became of it; a small one gets a place for it when there is something to say.
 export function tell(form, problem, done = "") {
   for (const [name, role, text] of [["problem", "alert", problem], ["done", "status", done]]) {

@@ -1,5 +1,5 @@
 // The live page: it follows the line by server-sent events, and fetches what it shows from the station.
-import { send, t, takesFiles, tell, working } from "./api.js";
+import { follow, send, t, takesFiles, tell, working } from "./api.js";
 
 const place = document.querySelector("#live");
 const button = document.querySelector("#heat");
@@ -19,9 +19,13 @@ function showPicture() {
   if (picture.getAttribute("src") !== wanted) picture.src = wanted;
 }
 
+const PATIENCE = 10000; // ms; what was asked of a station that fell silent must not hold up what comes after it
+const FRESH = 30000; // ms after which what is shown is fetched again also without news, such as that the disk is full
+
 // The newest state; while one is fetched, later news only note that there are some.
 let isFetching = false;
 let isBehind = false;
+let fetched = 0; // when what is shown was fetched; 0: it is old
 async function refresh() {
   isBehind = true;
   if (isFetching) return;
@@ -29,15 +33,19 @@ async function refresh() {
   try {
     while (isBehind) {
       isBehind = false;
-      const response = await fetch(`/fragments/live?part=${encodeURIComponent(place.dataset.part)}`);
+      const address = `/fragments/live?part=${encodeURIComponent(place.dataset.part)}`;
+      const response = await fetch(address, { signal: AbortSignal.timeout(PATIENCE) });
       if (response.redirected) return location.reload(); // to the log-in
-      if (!response.ok) break;
+      if (!response.ok) throw new Error(response.statusText);
       const fresh = new DOMParser().parseFromString(await response.text(), "text/html").body;
       place.replaceChildren(...fresh.childNodes);
+      fetched = Date.now();
+      showConnection(false);
       showPicture();
     }
   } catch {
-    // the connection tells that it is lost, and everything is fetched when it is back
+    fetched = 0; // and the next sign of life fetches it
+    showConnection(true);
   } finally {
     isFetching = false;
   }
@@ -45,6 +53,15 @@ async function refresh() {
 }
 
 function tellConnection(isLost) {
+  if (isLost) {
+    fetched = 0;
+    showConnection(true);
+  } else if (!isFetching && Date.now() - fetched > FRESH) {
+    refresh();
+  }
+}
+
+function showConnection(isLost) {
   connection.classList.toggle("lost", isLost);
   connection.querySelector("use").setAttribute("href", `/static/icons.svg#${isLost ? "lost" : "live"}`);
   connection.querySelector("span").textContent = t(isLost ? "live.lost" : "live.connected");
@@ -61,16 +78,7 @@ if (place) {
   button.setAttribute("aria-pressed", localStorage.getItem("heat") ?? "true");
   showPicture();
 
-  const events = new EventSource("/api/v1/inspections/events");
-  // The station ends each stream after some minutes, and the browser comes again within three seconds.
-  const lost = () => setTimeout(() => events.readyState === EventSource.OPEN || tellConnection(true), 4500);
-  events.addEventListener("open", () => {
-    tellConnection(false);
-    refresh();
-  });
-  events.addEventListener("error", lost);
-  events.addEventListener("inspection", refresh);
-  addEventListener("pagehide", () => events.close());
+  follow("/api/v1/inspections/events", { open: refresh, inspection: refresh }, tellConnection);
 
   // By hand, without a camera.
   const form = document.querySelector("#inspect");

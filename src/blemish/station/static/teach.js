@@ -1,5 +1,5 @@
 // Teaching a part: images come in, teaching starts, and how far it is arrives by server-sent events.
-import { again, send, t, takesFiles, tell, working } from "./api.js";
+import { again, follow, send, t, takesFiles, tell, working } from "./api.js";
 
 const AT_ONCE = 8; // files of one request: few enough to see it go on
 
@@ -48,17 +48,16 @@ const job = document.querySelector("#job");
 if (job) {
   const bar = job.querySelector("progress");
   const stage = document.querySelector("#stage");
-  const events = new EventSource(`/api/v1/jobs/${job.dataset.job}/events`);
-  events.addEventListener("job", ({ data }) => {
-    const { state, progress } = JSON.parse(data);
-    if (!["queued", "running"].includes(state)) {
-      events.close();
-      again();
-    } else if (progress.total) {
-      bar.value = progress.done / progress.total;
-      const note = progress.note ? ` · ${progress.note}` : "";
-      stage.textContent = `${t("teach.stage", progress)}${note}`;
-    }
+  follow(`/api/v1/jobs/${job.dataset.job}/events`, {
+    job: ({ data }) => {
+      const { state, progress } = JSON.parse(data);
+      if (!["queued", "running"].includes(state)) {
+        again();
+      } else if (progress.total) {
+        bar.value = progress.done / progress.total;
+        const note = progress.note ? ` · ${progress.note}` : "";
+        stage.textContent = `${t("teach.stage", progress)}${note}`;
+      }
+    },
   });
-  addEventListener("pagehide", () => events.close());
 }

@@ -114,6 +114,8 @@ async function load() {
   };
   if (field) {
     field.value = data.threshold.value;
+    // A limit by hand keeps the rate of the lower one, which the form beside it may just have changed.
+    field.form.elements.unsure.value = data.threshold.unsure?.alpha ?? "";
     field.oninput = () => {
       if (!Number.isFinite(field.valueAsNumber)) return;
       place(field.valueAsNumber);
