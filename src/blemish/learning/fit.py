@@ -43,7 +43,10 @@ METHODS: Final = (NEAREST, *PAPER_METHODS)
 DEFAULT_ALPHA: Final = 0.01
 _AUTO: Final = "auto"
 _FEWEST: Final = 5  # good images from which our method can learn how they differ
-_MOST_STEPS: Final = 32  # for each image that is learned from: with more a network knows few images by heart
+# Steps for each image that is learned from: with more a network knows few images by heart. Random weights have all to
+# learn first.
+_MOST_STEPS: Final = 10
+_MOST_STEPS_FROM_SCRATCH: Final = 32
 
 
 def fit(
@@ -75,8 +78,8 @@ def fit(
         method: "nearest" (ours), or the paper's "tayeh2020" (random erasing) or "staar2019" (Gaussian noise).
         reference: "location" for parts that always lie the same way, "category" for textures and parts that lie freely,
             "auto" to look at the images and choose ("location" with the paper's methods).
-        minutes: about how long to train; by default 5. With "nearest" only, and at most 32 steps for each image that is
-            learned from.
+        minutes: about how long to train; by default 5. With "nearest" only, and at most 10 steps for each image that is
+            learned from (32 from scratch).
         steps: train exactly so many steps instead: same seed, same images, same steps, same weights on a CPU. With
             "nearest" only.
         side: pixels a side to which images are scaled: 1024 (the default), 512, 256 or 128. Paper's methods only.
@@ -189,7 +192,8 @@ def _fit_nearest(
         defective = PreparedImages([sample.path for sample in marked.samples.values()], preparation, progress)
         known = KnownDefects.of(marked, defective, preparation)
     learner = NearestTriplets(prepared, settings, start, counted, known)
-    most_steps = _MOST_STEPS * len(images.learned)
+    steps_an_image = _MOST_STEPS_FROM_SCRATCH if from_scratch else _MOST_STEPS
+    most_steps = steps_an_image * len(images.learned)
     with closing(learner):
         summary = train(
             learner,
@@ -209,7 +213,7 @@ def _fit_nearest(
     notes = [seen.reasons(kind), *seen.shrinking(preparation)]
     if "minutes" in duration and summary.steps == most_steps:
         notes.append(
-            f"Training ended after {most_steps} steps, {_MOST_STEPS} for each of the {len(images.learned)} images that "
+            f"Training ended after {most_steps} steps, {steps_an_image} for each of the {len(images.learned)} images that "
             "were learned from: more would only make it know these by heart. Where images are few, `blemish enroll` "
             "may find more: if you have defective images, let `blemish compare` judge both."
         )
