@@ -226,6 +226,22 @@ def test_an_extension_is_bounded() -> None:
     assert len(extended(bank, [image], [np.ones((30, 60), np.float32)], 0.0)[1].vectors) == 256
 
 
+def test_an_extension_has_the_one_cell_of_a_large_image_that_is_lacked() -> None:
+    """However many cells there are; unless it is ignored."""
+    usual = torch.ones(8) + 0.3 * torch.randn(3, 400, 400, 8, generator=torch.Generator().manual_seed(0))
+    cells = torch.nn.functional.normalize(usual, dim=3) * BoundedNetwork.RADIUS
+    bank = ToNearest(cells[0, :2].flatten(0, 1))
+    places = [(1, 300, 20), (2, 7, 391), (2, 200, 200)]
+    for number, (image, row, column) in enumerate(places):
+        cells[image, row, column] = -BoundedNetwork.RADIUS * torch.eye(8)[number]
+    counted = [np.ones((400, 400), np.float32) for _ in range(3)]
+    counted[2][200, 200] = 0
+    _, added = extended(bank, list(cells.permute(0, 3, 1, 2)), counted, near_enough=4.0)
+    assert isinstance(added, ToNearest)
+    assert added.origins is not None
+    assert sorted(map(tuple, added.origins.tolist())) == places[:2]
+
+
 # --- former graphs -----------------------------------------------------------------------------------------------
 
 

@@ -32,7 +32,7 @@ _MOST_IN_BANK: Final = 3072
 _MOST_ADDED: Final = 256  # embeddings that are added to a bank at once
 _CELLS_AT_ONCE: Final = 512  # whose products with a bank are in memory together: so few stay in the processor's cache
 SHIFT: Final = 1  # cells that aligned parts may be out of place
-_N_CANDIDATES: Final = 100_000  # embeddings among which a bank is chosen
+_N_CANDIDATES: Final = 100_000  # embeddings among which a bank, or what is added to it, is chosen
 _RARE: Final = 0.25  # share of a bank that is chosen among the rarest cells of each image, which a draw would miss
 _RAREST: Final = 64  # so many of each image
 # Least square of a distance. Near 0 it is the difference of two numbers near 32, of which rounding leaves little; with
@@ -326,15 +326,37 @@ def extended(
         medoids = chosen.reshape(h, w, *chosen.shape[1:]).permute(2, 3, 0, 1)
         added = ToNearestHere(medoids.half().float().contiguous(), index.T.flatten())
         return ToNearestHere(torch.cat([reference.medoids, added.medoids])), added
-    candidates, whence = some_cells(embeddings, _N_CANDIDATES, torch.Generator().manual_seed(0))
-    image, row, column = whence.T.tolist()
-    counts = [counted[i][y, x] > 0 for i, y, x in zip(image, row, column, strict=True)]
+    candidates, whence, lacked = _farthest_cells(reference.bank, embeddings, counted, _N_CANDIDATES)
     most = min(_MOST_ADDED, _MOST_IN_BANK - len(reference.bank))
-    chosen, index = _farthest_from(
-        candidates[None], reference.bank[None], torch.tensor(counts)[None], near_enough, most
-    )
+    chosen, index = _farthest_from(candidates[None], reference.bank[None], lacked[None], near_enough, most)
     more = ToNearest(chosen[0].half().float(), whence[index[0]])
     return ToNearest(torch.cat([reference.bank, more.bank])), more
+
+
+def _farthest_cells(
+    bank: Tensor, embeddings: Sequence[Tensor], counted: Sequence[FloatArray], n: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Take the cells of every image that are farthest from a bank: those that it lacks are not left to a draw.
+
+    Args:
+        bank: ``(k, D)``.
+        embeddings: ``(D, h, w)`` of every image.
+        counted: ``(h, w)`` for every image, 0 for cells that are ignored and come last, else 1.
+        n: how many of all images together, equally many of each; all where one has no more.
+
+    Returns:
+        Their embeddings ``(m, D)``; ``(m, 3)`` int64: image, row, column; and ``(m,)`` bool, false for ignored ones.
+    """
+    taken, whence, not_ignored = [], [], []
+    for image, (embedding, counts) in enumerate(zip(embeddings, counted, strict=True)):
+        cells, places = _all_cells(embedding)
+        nearest = _nearest_products(cells[None], bank)[0]
+        nearest[torch.from_numpy(counts).flatten() == 0] = torch.inf
+        farthest = nearest.topk(min(n // len(embeddings), len(nearest)), largest=False)
+        taken.append(cells[farthest.indices])
+        whence.append(nn.functional.pad(places[farthest.indices], (1, 0), value=image))
+        not_ignored.append(farthest.values < torch.inf)
+    return torch.cat(taken), torch.cat(whence), torch.cat(not_ignored)
 
 
 def _farthest_from(
