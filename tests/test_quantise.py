@@ -17,6 +17,8 @@ from blemish.detection.runtime import Distances
 from blemish.detection.verification import verify
 from blemish.errors import DatasetError, SettingError, TrainingError
 from blemish.learning import quantise as module
+from blemish.learning.defects import STRUCTURAL, SURFACE, Defect, any_defect
+from blemish.learning.nearest import LARGE_CROP
 from blemish.learning.quantise import Comparison, quantised_graph
 from blemish.results import FloatArray
 from blemish.strips import GreyImage
@@ -179,6 +181,47 @@ def test_defects_where_nothing_counts_prove_nothing(nearest_detector: Detector, 
     (found,) = module.compare(zoned, {0: zoned}, images_of(category_dir)[:8], alpha=0.3)
     assert 0 <= found.n_defective < 30
     assert found.n_good == 8
+
+
+def test_defects_are_drawn_as_large_as_in_training_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn_on = []
+
+    def any_defect(*_: object) -> Defect:
+        def draw(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, np.ndarray]:
+            drawn_on.append(image.shape)
+            return 1 - image, np.ones(image.shape, dtype=bool)
+
+        return draw
+
+    monkeypatch.setattr(module, "any_defect", any_defect)
+    rng, n = np.random.default_rng(0), 20
+    image = rng.random((40, 40_000), dtype=np.float32)
+    where = []
+    for _ in range(n):
+        spoiled, mask = module._with_a_defect(image, rng)
+        assert ((spoiled != image) == mask).all()
+        where.append(int(np.flatnonzero(mask.any(axis=0))[0]))
+    assert drawn_on == [(40, LARGE_CROP)] * n
+    assert len(set(where)) == n
+    assert max(where) - min(where) > 20_000
+
+
+@pytest.mark.parametrize("shape", [(LARGE_CROP, LARGE_CROP), (64, 96)])
+def test_defects_on_smaller_images_are_drawn_on_the_whole(shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).random(shape, dtype=np.float32)
+    for seed in range(5):
+        found, expected = np.random.default_rng(seed), np.random.default_rng(seed)
+        whole = any_defect(module._PHYSICAL, (*STRUCTURAL, *SURFACE), expected)(image, expected)
+        for one, other in zip(module._with_a_defect(image, found), whole, strict=True):
+            assert (one == other).all()
+        assert found.random() == expected.random()
+
+
+def test_a_strip_of_any_length_can_have_defects() -> None:
+    """OpenCV would refuse more than 32,767 columns, and noise for a square as long takes gigabytes."""
+    rng = np.random.default_rng(0)
+    image = rng.random((40, 40_000), dtype=np.float32)
+    assert all(module._with_a_defect(image, rng)[1].any() for _ in range(20))
 
 
 def test_verdicts_are_counted_over_good_and_defective_images() -> None:

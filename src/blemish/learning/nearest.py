@@ -54,7 +54,7 @@ from blemish.strips import GreyImage
 _AHEAD: Final = 3  # batches drawn while the network works on another
 _MOST_ELSEWHERE: Final = 0.6  # of all triplets; the others are needed for drawn defects
 _USUAL_CROP_PX: Final = 256**2  # a step is 13 of these, or fewer that are larger
-_LARGE_CROP: Final = 384  # pixels a side
+LARGE_CROP: Final = 384  # pixels a side; no training cuts larger ones
 _FAR: Final = 6  # cells that are surely another place
 _BANK: Final = 2048  # embeddings in the reference set of a step where images are not aligned
 _MOST_DRAWS: Final = 100  # of one step, until a defect lies outside of the ignored zones
@@ -105,7 +105,7 @@ class NearestSettings:
         larger crops are fewer.
         """
         if reference is not Reference.LOCATION:
-            return cls(aligned=False, crop=_LARGE_CROP, seed=seed)
+            return cls(aligned=False, crop=LARGE_CROP, seed=seed)
         return cls(aligned=True, near=explained > PLACED, seed=seed, elsewhere=min(explained, _MOST_ELSEWHERE))
 
     def for_crops_of(self, height: int, width: int) -> NearestSettings:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from blemish.datasets import by_content
 from blemish.detection.decision import conformal_threshold, decide, require_alpha
@@ -31,6 +32,7 @@ from blemish.detection.zones import from_text
 from blemish.errors import DatasetError, SettingError, TrainingError
 from blemish.images import read_image
 from blemish.learning.defects import STRUCTURAL, SURFACE, any_defect
+from blemish.learning.nearest import LARGE_CROP
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray
 from blemish.strips import GreyImage
@@ -267,10 +269,10 @@ def compare(
             None if zones is None else about.preparation.touched(zones, image.shape[0], image.shape[1], prepared.pose)
         )
         for _ in range(_DEFECTS if path in damaged else 0):
-            marked, mask = any_defect(_PHYSICAL, (*STRUCTURAL, *SURFACE), rng)(prepared.whole(), rng)
+            marked, mask = _with_a_defect(prepared.whole(), rng)
             if ignored is not None and not (mask & ~ignored).any():
                 continue  # nobody is to see it
-            spoiled = prepared.with_pixels(np.asarray(marked, np.float32))
+            spoiled = prepared.with_pixels(marked)
             defective.append([each.measure(spoiled, *image.shape).score for each in all_of_them])
         progress("checking that verdicts hold", done, len(unseen))
     taken = seconds_in_turns([partial(each.measure, prepared, *image.shape) for each in all_of_them], _ROUNDS)
@@ -292,3 +294,19 @@ def compare(
         )
         for which, spared in enumerate(candidates, start=1)
     ]
+
+
+def _with_a_defect(image: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Draw a defect on a prepared image ``(H, W)``, in a window at a random place, no larger than training cuts.
+
+    Sizes of defects go with what they are drawn on, and on a strip some would take memory for a square as long.
+
+    Returns:
+        The spoiled copy, and the ``(H, W)`` mask of the defect.
+    """
+    draw = any_defect(_PHYSICAL, (*STRUCTURAL, *SURFACE), rng)
+    top, left = (int(rng.integers(max(side - LARGE_CROP, 0) + 1)) for side in image.shape)
+    window = slice(top, top + LARGE_CROP), slice(left, left + LARGE_CROP)
+    spoiled, mask = image.copy(), np.zeros(image.shape, dtype=np.bool_)
+    spoiled[window], mask[window] = draw(np.ascontiguousarray(image[window]), rng)
+    return spoiled, mask
