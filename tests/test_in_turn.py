@@ -158,6 +158,30 @@ class TestDivision:
         assert images.learned[:14] == images.in_turn
         assert set(images.learned[14:]) == set(paths[:6])
 
+    @pytest.mark.parametrize(
+        ("n_known", "held_out", "in_turn", "learned"),
+        [
+            (40, 20, 0, 40),  # all that are new, for the others make the reference set
+            (59, 1, 0, 59),
+            (30, 30, 0, 30),
+            (16, 44, 0, 16),
+            (10, 44, 0, 16),
+            (0, 44, 0, 16),
+        ],
+    )
+    def test_images_that_the_network_knows_are_not_left_lying(
+        self, paths: list[Path], n_known: int, held_out: int, in_turn: int, learned: int
+    ) -> None:
+        known = frozenset(content_hash(path) for path in paths[:n_known])
+        images = divide_unseen(paths[:60], "part", 0, 0.01, known)
+        assert (len(images.held_out), len(images.in_turn), len(images.learned)) == (held_out, in_turn, learned)
+        assert not set(images.held_out) & set(paths[:n_known])
+
+    def test_where_too_few_are_known_the_new_ones_are_left_out_in_turn(self, paths: list[Path]) -> None:
+        known = frozenset(content_hash(path) for path in paths[:15])
+        images = divide_unseen(paths[:35], "part", 0, 0.01, known)
+        assert (len(images.held_out), len(images.in_turn), len(images.learned)) == (0, 20, SHARES)
+
     def test_where_the_network_knows_all_nothing_is_won(self, paths: list[Path]) -> None:
         known = frozenset(content_hash(path) for path in paths[:10])
         images = divide_unseen(paths[:10], "part", 0, 0.05, known)

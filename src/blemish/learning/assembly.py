@@ -133,11 +133,11 @@ def divide_unseen(
     """Divide good images that the network was not trained on, so that alpha can be promised if at all.
 
     A fifth is held out, as for training. Where that is too few for alpha, as many are held out as it takes, or as many
-    as leave `_LEAST_REFERENCE` for the reference set, if those are `SHARES` at least. Else up to `SHARES` images, drawn
-    at random, do both, each left out of the reference set in turn: that promises as much as if all of them were held
-    out (docs/method.md, section 3.2). Of more than these there are at most so many that the others would have been held
-    out, and they are not used. Nor are more than the reference set takes (`MOST_REFERENCES`), drawn at random: to look
-    at thousands would take minutes and tell little more.
+    as leave `_LEAST_REFERENCE` for the reference set, if those are `SHARES` at least, or all that were not learned
+    from. Else up to `SHARES` images, drawn at random, do both, each left out of the reference set in turn: that
+    promises as much as if all of them were held out (docs/method.md, section 3.2). Of more than these there are at most
+    so many that the others would have been held out, and they are not used. Nor are more than the reference set takes
+    (`MOST_REFERENCES`), drawn at random: to look at thousands would take minutes and tell little more.
 
     Args:
         paths, category, seed, learned: as for `hold_out`. Images that were learned from only make the reference set.
@@ -154,7 +154,7 @@ def divide_unseen(
         return replace(divided, learned=_references(divided.learned, seed))
     drawn = [fresh[index] for index in np.random.default_rng(seed).permutation(len(fresh)).tolist()]
     n_held_out = min(needed, len(fresh), len(whole) - _LEAST_REFERENCE)
-    if n_held_out >= min(needed, SHARES):
+    if n_held_out >= min(needed, SHARES, len(fresh)):
         held_out = sorted(drawn[:n_held_out])
         rest = [path for path in whole if path not in held_out]
         return GoodImages(category, learned=_references(rest, seed), held_out=tuple(held_out))
