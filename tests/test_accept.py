@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from blemish import Detector, Verdict, accept, fit
+from blemish import Detector, Verdict, accept, enroll, fit
 from blemish.datasets import content_hash, read_category
 from blemish.detection.former import digest, restored, with_graph
-from blemish.errors import DatasetError, ModelFileError, SettingError, TrainingError
+from blemish.errors import DatasetError, ImageError, ModelFileError, SettingError, TrainingError
 from blemish.images import write_image
 from blemish.learning import reference as reference_module
 from blemish.learning.graph import DistanceModel, build_graph, read_reference
@@ -151,6 +151,28 @@ def test_an_image_of_another_size_can_be_accepted(nearest_detector: Detector, tm
     write_image(path, np.random.default_rng(0).random((300, 260), dtype=np.float32))
     taught = accept(nearest_detector, [path])
     assert taught.inspect(path).score < nearest_detector.inspect(path).score
+
+
+def test_an_image_too_large_to_be_embedded_whole_is_refused_by_name(
+    category_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blemish.learning.accept.MOST_CELLS_OF_ONE", 2000)
+    rng = np.random.default_rng(0)
+    for index in range(6):
+        write_image(tmp_path / f"{index}.png", rng.random((64 + 16 * (index % 3), 64), dtype=np.float32))
+    made = enroll(sorted(tmp_path.iterdir()), reference="category", alpha=0.2)
+    path = images_of(category_dir, "good")[0]  # of 160 x 150 pixels, which are 40 x 38 cells
+    assert accept(made, [path]).inspect(path).score < made.inspect(path).score
+    monkeypatch.setattr("blemish.learning.accept.MOST_CELLS_OF_ONE", 1500)
+    with pytest.raises(ImageError, match=r"000\.png' has 160 x 150 pixels.*expected at most 24,000 .*cut it"):
+        accept(made, [path])
+
+
+def test_images_of_one_size_are_never_too_large(
+    strict: Detector, stopped: list[Path], accepted: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("blemish.learning.accept.MOST_CELLS_OF_ONE", 1)
+    assert accept(strict, stopped).model.graph == accepted.model.graph
 
 
 # --- reference sets ----------------------------------------------------------------------------------------------

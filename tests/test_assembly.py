@@ -126,7 +126,7 @@ def test_a_reference_set_takes_as_many_images_as_fit_into_memory(
     assert within_memory(prepared, [6, 2, 0]) == [2]
     monkeypatch.setattr(assembly, "_MOST_CELLS", 10**6)
     assert within_memory(prepared, [6, 2, 0]) == [6, 2, 0]
-    monkeypatch.setattr(assembly, "_MOST_CELLS_OF_ONE", 24**2)
+    monkeypatch.setattr(assembly, "MOST_CELLS_OF_ONE", 24**2)
     assert within_memory(prepared, [6, 2, 0]) == [2, 0]
 
 

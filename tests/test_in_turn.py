@@ -14,6 +14,7 @@ from blemish.detection.verification import verify
 from blemish.drawing import SURFACES, draw_surface
 from blemish.errors import DatasetError, SettingError
 from blemish.images import write_image
+from blemish.learning import assembly
 from blemish.learning.assembly import MOST_REFERENCES, GoodImages, divide_unseen, scores_in_turn
 from blemish.learning.graph import DistanceModel
 from blemish.learning.network import NEAR, BoundedNetwork
@@ -286,6 +287,26 @@ class TestEnroll:
         zoned = enroll(paths, alpha=0.2, ignored=ignored)
         assert zoned.description.preparation.height is None
         assert all(zoned.inspect(path).anomaly_map[:, -20:].max() == 0 for path in paths[:3])
+
+    def test_an_image_too_large_to_be_embedded_whole_is_refused_by_name(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(assembly, "MOST_CELLS_OF_ONE", 400)
+        rng = np.random.default_rng(0)
+        surface = SURFACES["brushed_metal"](rng)
+        paths = [tmp_path / f"{index}.png" for index in range(5)]
+        for index, path in enumerate(paths):
+            write_image(path, draw_surface(surface, rng, 64, 64 + 16 * (index % 3)))
+        write_image(tmp_path / "huge.png", draw_surface(surface, rng, 100, 88))
+        with pytest.raises(DatasetError, match=r"huge\.png' has 100 x 88 pixels.*expected at most 6,400 .*cut it"):
+            enroll([*paths, tmp_path / "huge.png"], reference="category", alpha=0.2)
+        assert enroll(paths, reference="category", alpha=0.2).threshold.n_images == 5
+
+    def test_images_that_are_all_large_are_embedded_all_the_same(
+        self, good: list[Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(assembly, "MOST_CELLS_OF_ONE", 1)
+        assert enroll(good, reference="category", alpha=0.1).threshold.n_images == len(good)
 
     def test_the_papers_networks_take_no_zones(self, detector: Detector, good: list[Path]) -> None:
         with pytest.raises(SettingError, match="set them afterwards"):

@@ -8,6 +8,7 @@ is missed from then on, which only defective images can tell.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,9 +26,9 @@ from blemish.detection.model_file import LEARNED, NEAREST, Description
 from blemish.detection.scoring import N_WORST
 from blemish.detection.tiling import at_once
 from blemish.detection.zones import from_text
-from blemish.errors import SettingError, TrainingError
+from blemish.errors import ImageError, SettingError, TrainingError
 from blemish.images import read_all
-from blemish.learning.assembly import MOST_REFERENCES, SMOOTHING
+from blemish.learning.assembly import MOST_CELLS_OF_ONE, MOST_REFERENCES, SMOOTHING, too_large
 from blemish.learning.graph import DistanceModel, build_graph, check_graph, read_reference
 from blemish.learning.network import bounded_network
 from blemish.learning.pictures import patches_of
@@ -62,8 +63,9 @@ def accept(
 
     Raises:
         SettingError: another method, a network of 8-bit integers, no images, or a reference set that has no more room.
-        ImageError: an image cannot be used. ModelFileError: what is stored does not fit. TrainingError: defective
-        images would be missed, or the graph does not score like PyTorch (`learning.graph.check_graph`).
+        ImageError: an image cannot be used, or is far larger than usual ones. ModelFileError: what is stored does not
+        fit. TrainingError: defective images would be missed, or the graph does not score like PyTorch
+        (`learning.graph.check_graph`).
     """
     about = detector.description
     if about.method != NEAREST:
@@ -113,6 +115,9 @@ def _prepared(
 
     def keep(index: int, pixels: FloatArray) -> None:
         image = about.preparation.prepared(GreyImage.of(pixels))
+        # One size for all is that of usual images, and never too large.
+        if about.preparation.height is None and math.prod(about.preparation.cells(*image.shape)) > MOST_CELLS_OF_ONE:
+            raise ImageError(too_large(paths[index], pixels.shape, image.shape, MOST_CELLS_OF_ONE))
         cells = about.preparation.counted(ignored, pixels.shape[0], pixels.shape[1], image.pose)
         assert cells is not None, "a mask was given"
         prepared.append(image.whole())

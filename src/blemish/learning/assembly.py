@@ -54,7 +54,7 @@ from blemish.results import FloatArray, Threshold
 SMOOTHING: Final = 3  # cells a side over which our distances are averaged: single cells are noise
 MOST_REFERENCES: Final = 200  # good images behind our reference set; more of them add little but time
 _MOST_CELLS: Final = 4_000_000  # of all of them together, which are in memory at once: 512 MB
-_MOST_CELLS_OF_ONE: Final = 400_000  # of one of them, which the network embeds whole: some 400 MB for a while
+MOST_CELLS_OF_ONE: Final = 400_000  # of one of them, which the network embeds whole: some 400 MB for a while
 _HELD_OUT_SHARE: Final = 0.2  # share of the good images that set the threshold and are kept out of training
 _LEAST_REFERENCE: Final = 16  # good images left for the reference set where more than a fifth is held out
 _N_CHECKED: Final = 2  # images on which graph and PyTorch are compared
@@ -195,11 +195,12 @@ def nearest_detector(
         progress: told after every image.
 
     Raises:
-        TrainingError: the graph does not score like PyTorch (`learning.graph.check_graph`).
+        DatasetError: one of the images that are left out in turn is too large to be embedded whole. TrainingError: the
+        graph does not score like PyTorch (`learning.graph.check_graph`).
     """
     generator = torch.Generator().manual_seed(terms.seed)
     order = torch.randperm(len(prepared), generator=generator).tolist()
-    chosen = list(range(len(prepared))) if images.in_turn else sorted(within_memory(prepared, order))
+    chosen = _all_of(prepared, images.learned) if images.in_turn else sorted(within_memory(prepared, order))
     embeddings: list[Tensor] = []
     for done, index in enumerate(chosen, start=1):
         embeddings += embed(network, [prepared.whole(index)])
@@ -238,17 +239,49 @@ def nearest_detector(
 def within_memory(prepared: PreparedImages, order: Sequence[int]) -> list[int]:
     """Choose images for the reference set, in this order, as many as `MOST_REFERENCES` and `_MOST_CELLS` allow.
 
-    None has more than `_MOST_CELLS_OF_ONE`, but for the smallest of all, which always may.
+    None has more than `_most_of_one` allows.
     """
-    cells = prepared.shapes.prod(axis=1) // BoundedNetwork.STRIDE**2  # (n,)
+    cells = _cells(prepared)
     chosen: list[int] = []
-    smallest = int(cells.min())
-    left = max(_MOST_CELLS, smallest)
+    most, left = _most_of_one(cells), max(_MOST_CELLS, int(cells.min()))
     for index in order:
-        if len(chosen) < MOST_REFERENCES and cells[index] <= min(left, max(_MOST_CELLS_OF_ONE, smallest)):
+        if len(chosen) < MOST_REFERENCES and cells[index] <= min(left, most):
             chosen.append(index)
             left -= int(cells[index])
     return chosen
+
+
+def _all_of(prepared: PreparedImages, paths: Sequence[Path]) -> list[int]:
+    """Choose all images for the reference set, where none can be passed over because each sets the limit too.
+
+    Raises:
+        DatasetError: one has more cells than `_most_of_one` allows.
+    """
+    cells = _cells(prepared)
+    largest, most = int(cells.argmax()), _most_of_one(cells)
+    if cells[largest] > most:
+        raise DatasetError(too_large(paths[largest], prepared.size(largest), prepared.shape(largest), most))
+    return list(range(len(prepared)))
+
+
+def _cells(prepared: PreparedImages) -> NDArray[np.int64]:
+    """Count the cells of every image: ``(n,)``."""
+    n_cells: NDArray[np.int64] = prepared.shapes.prod(axis=1) // BoundedNetwork.STRIDE**2
+    return n_cells
+
+
+def _most_of_one(cells: NDArray[np.int64]) -> int:
+    """Say how many cells an image may have: `MOST_CELLS_OF_ONE`, or what the smallest of all has, which always may."""
+    return max(MOST_CELLS_OF_ONE, int(cells.min()))
+
+
+def too_large(path: Path, size: tuple[int, ...], shape: tuple[int, int], most: int) -> str:
+    """Say that an image of this size, and of this shape once prepared, has more than so many cells, and what to do."""
+    return (
+        f"'{path}' has {size[0]} x {size[1]} pixels, {shape[0]} x {shape[1]} once it is prepared; expected at most "
+        f"{most * BoundedNetwork.STRIDE**2:,} of these, for it is embedded whole. Leave it out, or cut it into images "
+        "about as large as the others."
+    )
 
 
 def scores_in_turn(
