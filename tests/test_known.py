@@ -178,6 +178,23 @@ class TestBatches:
         batch = draw_batch(scenes, NearestSettings(aligned=False, crop=48), 0, known=small)
         assert batch.reference.shape[1:] == batch.defective.shape[1:] == (40, 48)
 
+    def test_a_small_one_beside_large_ones_makes_no_crop_smaller(self, scenes: PreparedImages, folder: Path) -> None:
+        shapes = [(40, 60), (96, 96), (60, 40)]
+        some = KnownDefects(prepared(folder, shapes, seed=6), [np.ones(shape, dtype=bool) for shape in shapes])
+        for step in range(6):
+            batch = draw_batch(scenes, NearestSettings(aligned=False, crop=48), step, known=some)
+            assert batch.defective.shape[1:] == (48, 48)
+            assert (batch.defects[-batch.n_known :] > 0).all()
+
+    def test_a_small_one_is_shown_with_small_good_images(self, folder: Path) -> None:
+        good, shapes = prepared(folder, [(40, 40)] * 13, seed=7), [(40, 60), (96, 96)]
+        marks = [np.ones((40, 60), dtype=bool), np.zeros((96, 96), dtype=bool)]
+        marks[1][50, 50] = True
+        some = KnownDefects(prepared(folder, shapes, seed=8), marks)
+        batches = [draw_batch(good, NearestSettings(aligned=False, crop=48), step, known=some) for step in range(6)]
+        labels = [label for batch in batches for label in batch.defects[-batch.n_known :]]
+        assert {bool((label > 0).all()) for label in labels} == {True, False}
+
     def test_small_ones_leave_as_many_images_in_a_step(self, folder: Path) -> None:
         large = prepared(folder, [(384, 384)] * 13, seed=4)
         small = KnownDefects(prepared(folder, [(40, 60)], seed=4), [np.ones((40, 60), dtype=bool)])

@@ -107,6 +107,11 @@ class KnownDefects:
     def __len__(self) -> int:
         return len(self._masks)
 
+    @property
+    def shapes(self) -> NDArray[np.int64]:
+        """Rows and columns of every image, ``(n, 2)``."""
+        return self._images.shapes
+
     def shape(self, index: int) -> tuple[int, int]:
         """Return rows and columns of an image."""
         return self._images.shape(index)

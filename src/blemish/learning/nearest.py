@@ -218,7 +218,8 @@ def draw_batch(
         settings: how a step is made.
         step: its number.
         counted: of whole aligned images, see `Batch`; defects are drawn until one can be seen outside of the zones.
-        known: images with known defects; None: there are none. They are cut where a defect is, unless aligned.
+        known: images with known defects; None: there are none. They are cut where a defect is, unless aligned; small
+            ones are shown only where good images are as small, or all of the known ones are smaller.
 
     Raises:
         SettingError: the zones leave so little that no defect falls on it.
@@ -243,10 +244,11 @@ def _cut_and_spoil(
 ) -> Batch:
     n_images = settings.n_reference + settings.n_defective
     order = _some_of_one_size(images.shapes, settings.crop, n_images, rng)
-    shown = [] if known is None else rng.integers(len(known), size=settings.n_known).tolist()
     smallest = images.shapes[order[:n_images]].min(axis=0)  # (2,)
+    shown: list[int] = []
     if known is not None:
-        smallest = np.min([smallest, *map(known.shape, shown)], axis=0)
+        shown = _some_as_large(known.shapes, np.minimum(settings.crop, smallest), settings.n_known, rng)
+        smallest = np.minimum(smallest, known.shapes[shown].min(axis=0))
     settings = settings.for_crops_of(*np.minimum(settings.crop, smallest).tolist())
     n_images = settings.n_reference + settings.n_defective
     first = max(1, min(settings.n_reference, len(order) * settings.n_reference // n_images))  # to be the reference set
@@ -325,6 +327,21 @@ def _some_of_one_size(shapes: NDArray[np.int64], crop: int, n: int, rng: np.rand
         return order
     fitting = order[(cut[order] >= cut[order[rng.integers(min(n, len(order)))]]).all(axis=1)]
     return fitting if len(fitting) > 1 else order
+
+
+def _some_as_large(shapes: NDArray[np.int64], size: NDArray[np.int64], n: int, rng: np.random.Generator) -> list[int]:
+    """Draw n images that are at least of this size, or among all where none is; one may be drawn again.
+
+    Args:
+        shapes: ``(images, 2)``, rows and columns.
+        size: ``(2,)``, rows and columns of what is to be cut; a smaller image would make all crops of a step smaller.
+        n: how many.
+        rng: of the draw.
+    """
+    large = np.flatnonzero((shapes >= size).all(axis=1))
+    among = large if len(large) else np.arange(len(shapes))
+    chosen: list[int] = among[rng.integers(len(among), size=n)].tolist()
+    return chosen
 
 
 def _shows_a_defect(batch: Batch) -> bool:
