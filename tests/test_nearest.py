@@ -27,6 +27,7 @@ from blemish.learning.nearest import (
     draw_batch,
     elsewhere_distance,
     locations,
+    multiplies_bfloat16_fast,
     nearest_distance,
 )
 from blemish.learning.network import (
@@ -639,6 +640,20 @@ class TestLearner:
     def test_the_learning_rate_never_exceeds_that_of_the_settings(self, make: MakeLearner) -> None:
         learner, highest = make(), NearestSettings(aligned=True).learning_rate
         assert max(learner.learning_rate(step, 50) for step in range(50)) <= highest
+
+
+@pytest.mark.parametrize("gpu", [None, "native", "emulated"])
+@pytest.mark.parametrize("processor", [True, False])
+def test_bfloat16_is_for_what_multiplies_it_natively(
+    gpu: str | None, processor: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_supported(including_emulation: bool = True) -> bool:
+        return gpu == "native" or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", is_supported)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: processor, raising=False)
+    assert multiplies_bfloat16_fast() is (processor if gpu is None else gpu == "native")
 
 
 def test_learns_to_tell_defects_from_a_texture(textures: PreparedImages) -> None:

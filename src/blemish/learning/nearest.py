@@ -691,10 +691,12 @@ def _draw(weights: Tensor, n: int, generator: torch.Generator) -> Tensor:
 
 
 def multiplies_bfloat16_fast() -> bool:
-    """Say whether mixed precision pays on this machine: on CUDA, and on processors that multiply bfloat16 natively.
+    """Say whether mixed precision pays on this machine: where what trains multiplies bfloat16 natively.
 
-    Others emulate it, slowly. The answer is a fact of the machine, not a timing, so that the same seed gives the same
-    weights there each time.
+    That is the GPU where PyTorch finds one, else the processor. Others emulate it, slowly. The answer is a fact of the
+    machine, not a timing, so that the same seed gives the same weights there each time.
     """
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # PyTorch has no public name for it
-    return torch.cuda.is_available() or bool(native())
+    return bool(native())
