@@ -17,7 +17,7 @@ from blemish.errors import DatasetError, SettingError
 from blemish.images import write_image
 from blemish.learning import assembly, nearest
 from blemish.learning.assembly import find_suspects, hold_out, provenance, run_id, within_memory
-from blemish.learning.fit import DEFAULT_ALPHA, fit
+from blemish.learning.fit import DEFAULT_ALPHA, enroll, fit
 from blemish.learning.nearest import PreparedImages
 from blemish.learning.network import NEAR, WIDE, BoundedNetwork
 from blemish.learning.reference import MEDOIDS, Reference
@@ -353,6 +353,8 @@ class TestRefusals:
             {"method": "patchcore"},
             {"reference": "somewhere"},
             {"seed": -1},
+            {"seed": 2**64},
+            {"method": "tayeh2020", "seed": 2**64},
             {"method": "tayeh2020", "side": 100},
             {"alpha": 0.0},
             {"alpha": 1.0},
@@ -362,6 +364,19 @@ class TestRefusals:
     def test_settings_that_are_wrong_or_do_not_go_together(self, wrong: dict[str, Any]) -> None:
         with pytest.raises(SettingError, match=r"Found .*(expected|Leave it out)|is .*; expected"):
             fit([Path("never read.png")], **wrong)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_a_wrong_seed_is_refused_before_images_are_read(seed: int) -> None:
+    for make in (fit, enroll):
+        with pytest.raises(SettingError, match=f"Seed is {seed}; expected 0 or more, and less than"):
+            make([Path("never read.png")], seed=seed)
+
+
+def test_the_largest_seed_will_do(tmp_path: Path) -> None:
+    folder = draw(tmp_path, "leather", 5, side=32)
+    assert fit(folder, steps=1, alpha=0.5, seed=2**64 - 1).description.training["seed"] == 2**64 - 1
+    assert enroll(folder, alpha=0.5, seed=2**64 - 1).threshold.n_images > 0
 
 
 def test_the_default_false_alarm_rate_is_a_rate() -> None:

@@ -330,11 +330,6 @@ def test_nothing_is_learned_from_other_places_where_places_mean_nothing() -> Non
     assert NearestSettings.of(Reference.CATEGORY, 0.9, seed=0).elsewhere == 0
 
 
-def test_a_negative_seed_is_refused() -> None:
-    with pytest.raises(SettingError, match="expected 0 or more"):
-        NearestSettings(aligned=True, seed=-1)
-
-
 def some_defects() -> np.ndarray:
     """Two images of 12 x 15 cells with four defects: one pixel, a crack, a blot on a border, a blot inside."""
     defects = np.zeros((2, 12 * STRIDE, 15 * STRIDE), dtype=np.int32)

@@ -30,7 +30,7 @@ from blemish.detection.preparation import Preparation
 from blemish.detection.scoring import N_WORST
 from blemish.detection.tiling import at_once
 from blemish.detection.zones import to_text
-from blemish.errors import DatasetError
+from blemish.errors import DatasetError, SettingError
 from blemish.images import read_image
 from blemish.learning.graph import DistanceModel, build_graph, check_graph, mean_of_worst, smooth
 from blemish.learning.nearest import PreparedImages
@@ -75,12 +75,20 @@ class GoodImages:
 
 @dataclass(frozen=True)
 class Terms:
-    """What is asked of a detector, beside the images that it is made from."""
+    """What is asked of a detector, beside the images that it is made from.
+
+    Raises:
+        SettingError: the seed is none that NumPy and PyTorch both take.
+    """
 
     alpha: float  # accepted false-alarm rate
     unsure: float | None = None  # that of the lower limit, as for `Detector.calibrate`
     ignored: NDArray[np.bool_] | None = None  # where nothing counts, as for `Detector.with_zones`
     seed: int = 0  # of every draw
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**64:  # NumPy takes none below, PyTorch none above
+            raise SettingError(f"Seed is {self.seed}; expected 0 or more, and less than 2^64.")
 
     def counted(self, preparation: Preparation, prepared: PreparedImages, index: int) -> FloatArray | None:
         """Say which cells of a prepared image count, as `Preparation.counted` does."""

@@ -129,7 +129,6 @@ def fit(
     terms = Terms(alpha, unsure, ignored, seed)
     if method == NEAREST:
         duration = _training_time(minutes, steps)
-        NearestSettings(aligned=False, seed=seed)  # refuses a wrong seed before the images are read
         images, hashes = _divide(good, category, seed, half, _FEWEST)
         sources = [defective] if isinstance(defective, (Path, str)) else defective
         marked = marked_images(sources, (*images.learned, *images.held_out)) if sources else None

@@ -88,10 +88,6 @@ class NearestSettings:
     learning_rate: float = 2e-3  # at its highest; rises over the first steps, then falls as a cosine
     weight_decay: float = 1e-4
 
-    def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise SettingError(f"Seed is {self.seed}; expected 0 or more.")
-
     @classmethod
     def of(cls, reference: Reference, explained: float, seed: int) -> NearestSettings:
         """Make the settings for images of which the mean explains so much (`survey.Survey.explained_as_they_lie`).
