@@ -268,6 +268,7 @@ def test_the_mask_of_one_image_is_found_too(bottle: Path) -> None:
 def test_masks_beside_images_are_no_images(fill: Fill) -> None:
     root = fill("bad/a.png", "bad/a_mask.bmp", "bad/b.png", "bad/c_mask.png", "bad/more/b_mask.png", "bad/more/b.jpg")
     found = [(sample.path, sample.mask_path) for sample in read_marked(root / "bad")]
+    assert read_defective(root / "bad") == [path for path, _ in found]
     assert found == [
         (root / "bad/a.png", root / "bad/a_mask.bmp"),
         (root / "bad/b.png", None),

@@ -171,7 +171,8 @@ def read_defective(source: Path | str) -> list[Path]:
 
     Args:
         source: an image, a category folder or a ``.csv`` as `read_csv` takes it (of both the defective images), or
-            another folder (all images in it and below).
+            another folder (all images in it and below, but for masks: ``0815_mask.png`` beside ``0815.png``, whatever
+            the suffixes).
 
     Raises:
         DatasetError: there are none, or one of the folders is called ``good``.
@@ -182,7 +183,9 @@ def read_defective(source: Path | str) -> list[Path]:
         if not paths:
             raise DatasetError(f"'{source}' names no defective image; expected some in test/<defect type>.")
         return paths
-    paths = list_images(source)
+    listed = list_images(source)
+    masks = {path.with_name(f"{path.stem}_mask") for path in listed}
+    paths = [path for path in listed if path.with_suffix("") not in masks]
     if good := [path for path in paths if path.resolve().parent.name == GOOD]:
         raise DatasetError(
             f"'{good[0]}' lies in a folder called '{GOOD}'; expected defective images only. "
@@ -197,7 +200,7 @@ def read_marked(source: Path | str) -> list[Sample]:
     Args:
         source: as for `read_defective`. Outside of category folders and CSVs the mask of ``0815.png`` is
             ``0815_mask.png`` beside it, whatever the suffix; or, for images in ``test/<defect type>``, it is that or
-            ``0815.png`` in ``ground_truth/<defect type>``. Masks are not listed as images.
+            ``0815.png`` in ``ground_truth/<defect type>``.
 
     Raises:
         DatasetError: as for `read_defective`.
@@ -212,9 +215,8 @@ def read_marked(source: Path | str) -> list[Sample]:
         beside, place = _masks(folder), folder.resolve()
         apart = _masks(place.parent.parent / "ground_truth" / place.name) if place.parent.name == "test" else {}
         for path in (path for path in paths if path.parent == folder):
-            if not (path.stem.endswith("_mask") and path.stem.removesuffix("_mask") in beside):
-                mask_path = beside.get(f"{path.stem}_mask", _mask_of(path.stem, apart))
-                samples.append(Sample(path, "", place.name, "test", mask_path))
+            mask_path = beside.get(f"{path.stem}_mask", _mask_of(path.stem, apart))
+            samples.append(Sample(path, "", place.name, "test", mask_path))
     return samples
 
 
