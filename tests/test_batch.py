@@ -157,6 +157,31 @@ def test_overlays_of_an_earlier_run_are_not_inspected(images: Path) -> None:
         assert len(rows(images / "out")) == 4
 
 
+@pytest.mark.parametrize("gone", ["", "run.json", "results.csv"])
+def test_overlays_of_a_run_into_another_folder_are_not_inspected_either(
+    images: Path, tmp_path: Path, gone: str
+) -> None:
+    inspect_batch(fake(), [images], images / "monday")
+    if gone:
+        (images / "monday" / gone).unlink()
+    for output in (images / "tuesday", tmp_path / "elsewhere", None):
+        assert inspect_batch(fake(), [images], output).good == 3
+
+
+def test_overlays_at_a_url_of_a_disk_are_not_inspected_either(images: Path) -> None:
+    pytest.importorskip("fsspec", reason="needs the extra `cluster`")
+    inspect_batch(fake(), [images], images / "monday")
+    told: list[dict[str, Any]] = []
+    inspect_batch(fake(), [f"file://{images}"], tell=tell_into(told))
+    assert [record["path"] for record in told] == [f"file://{images}/{stem}.png" for stem in "abcd"]
+
+
+def test_a_folder_of_images_that_is_called_overlays_is_inspected(images: Path) -> None:
+    write_image(images / "overlays" / "e.png", np.full((4, 6), 0.1, dtype=np.float32))
+    (images / "run.json").write_text("{}")  # of another program
+    assert inspect_batch(fake(), [images]).good == 4
+
+
 def test_nothing_but_overlays_of_an_earlier_run_is_an_error(images: Path) -> None:
     output = images / "out"
     inspect_batch(fake(), [images], output)

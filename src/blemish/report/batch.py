@@ -21,7 +21,7 @@ from blemish.detection.drift import find_drift, image_statistics
 from blemish.errors import BlemishError, DatasetError, OutputError
 from blemish.parallel import in_order, n_cores
 from blemish.progress import Progress, silent
-from blemish.report.earlier import OVERLAYS, Listed, stamp
+from blemish.report.earlier import Listed, is_overlays, stamp
 from blemish.report.stored import Stored, StoreError, is_url, list_stored
 from blemish.report.writer import Drawing, ResultWriter, draw
 from blemish.results import Verdict
@@ -88,7 +88,7 @@ def inspect_batch(
         DatasetError: there is nothing to inspect at all. OutputError: the folder cannot be written.
         MissingExtraError: a source is a URL, and fsspec is not installed.
     """
-    listed = _list(sources, output)
+    listed = _list(sources)
     verdicts: Counter[str] = Counter()
     seen: dict[str, array[float]] = {}  # by statistic, of all images
 
@@ -136,29 +136,29 @@ def _writing(detector: Detector, output: Path | None, listed: Sequence[Listed]) 
     )
 
 
-def _list(sources: Sequence[Path | str], output: Path | None) -> list[Listed]:
+def _list(sources: Sequence[Path | str]) -> list[Listed]:
     """List the images with an empty string each, and the sources that cannot be listed with the reason."""
-    overlays = None if output is None else (output / OVERLAYS).resolve()
     listed: list[Listed] = []
     for source in sources:
         try:
             paths = list_stored(str(source)) if is_url(source) else list_images(source)
         except DatasetError as error:
             listed.append((Stored(str(source)) if is_url(source) else Path(source), str(error)))
-        else:  # the output may lie inside an inspected folder, with the pictures of an earlier run
-            listed += [(path, "") for path in paths if overlays is None or not _is_below(path, overlays)]
+        else:  # results of earlier runs may lie among the images, those of this output too
+            overlays = {folder for folder in set(map(_folder, paths)) if is_overlays(folder.resolve())}
+            listed += [(path, "") for path in paths if _folder(path) not in overlays]
     if all(problem for _, problem in listed):
         raise DatasetError(
             "\n".join(problem for _, problem in listed)
-            or f"Found only overlays that an earlier run wrote to '{overlays}'; expected images of parts. Name others."
+            or f"Found only overlays of earlier runs in {', '.join(map(str, sources))}; expected images of parts. "
+            "Name others."
         )
     return listed
 
 
-def _is_below(path: Path | Stored, folder: Path) -> bool:
-    if isinstance(path, Stored):
-        return path.url.startswith(f"file://{folder.as_posix()}/")
-    return path.resolve().is_relative_to(folder)
+def _folder(path: Path | Stored) -> Path:
+    """Return the folder of an image; of one in a store, into which no run writes, a path that leads nowhere."""
+    return Path(path.url.removeprefix("file://")).parent if isinstance(path, Stored) else path.parent
 
 
 def inspect_listed(detector: Detector, image: Listed, *, is_drawn: bool) -> Found:

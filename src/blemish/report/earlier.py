@@ -120,6 +120,12 @@ def clear(folder: Path, run: str, kept: Kept) -> None:
     write_text(folder / RUN, json.dumps(_run_of(run)) + "\n")
 
 
+def is_overlays(folder: Path) -> bool:
+    """Say whether a folder holds the overlays of a run of Blemish, whatever its model and version."""
+    run = folder.parent
+    return folder.name == OVERLAYS and (_read_run(run / RUN) is not None or _is_our_table(run / RESULTS_CSV))
+
+
 class _Rows:
     """The rows of a CSV, and how many bytes the rows read so far take."""
 
@@ -187,10 +193,15 @@ def _is_ours(folder: Path, present: list[str]) -> bool:
     """Say whether an earlier run of Blemish left what is there; one that was killed at once left ``run.json`` only."""
     if RUN in present and (_read_run(folder / RUN) is None or RESULTS_CSV not in present):
         return _read_run(folder / RUN) is not None
-    if not (folder / RESULTS_CSV).is_file():
+    return _is_our_table(folder / RESULTS_CSV)
+
+
+def _is_our_table(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.readline() == (",".join(COLUMNS) + "\n").encode()
+    except OSError:
         return False
-    with (folder / RESULTS_CSV).open("rb") as stream:
-        return stream.readline() == (",".join(COLUMNS) + "\n").encode()
 
 
 def _pictures_after(jsonl_path: Path, n_rows: int) -> list[str]:
