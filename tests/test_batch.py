@@ -13,7 +13,7 @@ import pypdf
 import pytest
 
 from blemish.detection.detector import Detector
-from blemish.errors import DatasetError, ImageError, OutputError
+from blemish.errors import DatasetError, ImageError, ModelFileError, OutputError, UnreadError
 from blemish.images import read_image, write_image
 from blemish.report import batch
 from blemish.report.batch import BatchCounts, inspect_batch
@@ -341,6 +341,15 @@ def test_what_failed_is_kept_while_its_file_is_the_same(images: Path, tmp_path: 
     first = inspect_batch(fake(b=ImageError("cut off")), sources, tmp_path / "out")
     second = inspect_batch(fake(), sources, tmp_path / "out")
     assert (first.failed, second) == (2, BatchCounts(good=2, unsure=0, defective=1, failed=2, kept=5))
+
+
+@pytest.mark.parametrize(
+    "error", [UnreadError("no permission"), ModelFileError("out of memory"), MemoryError("no room"), cv2.error("ksize")]
+)
+def test_what_failed_for_a_reason_that_may_pass_is_tried_again(images: Path, tmp_path: Path, error: Exception) -> None:
+    first = inspect_batch(fake(b=error), [images], tmp_path / "out")
+    second = inspect_batch(fake(), [images], tmp_path / "out")
+    assert (first.failed, second) == (1, BatchCounts(good=3, unsure=0, defective=1, failed=0, kept=1))
 
 
 def test_a_run_that_was_killed_at_once_is_begun_anew(images: Path, tmp_path: Path) -> None:

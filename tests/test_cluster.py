@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,12 +16,12 @@ from typer.testing import CliRunner
 
 from blemish.cli import app
 from blemish.detection.detector import Detector
-from blemish.errors import ClusterError, DatasetError, SettingError
+from blemish.errors import ClusterError, DatasetError, SettingError, UnreadError
 from blemish.report import cluster
 from blemish.report.batch import inspect_batch
 from blemish.report.cluster import connected
 
-pytest.importorskip("ray", reason="needs the extra `cluster`")
+ray = pytest.importorskip("ray", reason="needs the extra `cluster`")
 fsspec = pytest.importorskip("fsspec", reason="needs the extra `cluster`")
 from ray.cluster_utils import Cluster  # noqa: E402
 
@@ -134,6 +135,37 @@ def test_an_image_that_kills_its_workers_is_a_row_that_the_next_run_tries_again(
     assert "workers were lost over it" in (tmp_path / "out" / "results.csv").read_text()
     again = inspect_batch(detector, [images / "good"], tmp_path / "out")
     assert (again.kept, again.failed) == (0, 1)
+
+
+@pytest.fixture
+def withheld(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that can read no image now; it works in this process, and where this machine's paths begin."""
+
+    def fail(path: Path) -> None:
+        raise UnreadError(f"'{path}': no permission")
+
+    monkeypatch.setattr(cluster, "_detector", lambda job: SimpleNamespace(inspect=fail))
+    monkeypatch.chdir(images.parent)
+
+
+HERE = SimpleNamespace(get=lambda done: done, exceptions=ray.exceptions)
+JOB: Any = SimpleNamespace(is_drawn=False)
+IMAGE = Path("parts/good/000.png"), ""
+
+
+@pytest.mark.usefixtures("withheld")
+def test_an_image_that_a_worker_sees_and_cannot_read_is_a_row() -> None:
+    record, _ = cluster._result_of(HERE, IMAGE, cluster._work(JOB, IMAGE))
+    assert (record["verdict"], "n_bytes" in record) == ("error", False)
+
+
+@pytest.mark.usefixtures("withheld")
+def test_an_image_that_a_worker_does_not_see_ends_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.chdir(tmp_path)
+        done = cluster._work(JOB, IMAGE)
+    with pytest.raises(ClusterError, match="does not see"):
+        cluster._result_of(HERE, IMAGE, done)
 
 
 def test_a_run_that_was_stopped_here_goes_on_there(

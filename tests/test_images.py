@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from blemish import images
-from blemish.errors import ImageError, OutputError
+from blemish.errors import ImageError, OutputError, UnreadError
 from blemish.images import (
     IMAGE_SUFFIXES,
     as_image,
@@ -427,8 +427,20 @@ def test_a_file_that_the_system_withholds_is_refused(file: File, monkeypatch: py
 
     path = file(b"x")
     monkeypatch.setattr(Path, "open", withhold)
-    with pytest.raises(ImageError, match=r"Permission denied\). Check"):
+    with pytest.raises(UnreadError, match=r"Permission denied\). Check"):
         read_image(path)
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError()])
+def test_what_keeps_a_file_from_being_decoded_is_told_from_what_is_wrong_with_it(
+    error: Exception, file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ImageError) as damage:
+        read_image(file(WHOLE["png"][:200]))
+    assert not isinstance(damage.value, UnreadError)
+    monkeypatch.setattr(Image, "open", raising(error))
+    with pytest.raises(UnreadError, match="try again"):
+        read_image(file(WHOLE["png"]))
 
 
 NOISE: Bytes = np.random.default_rng(2).integers(0, 256, (24, 32, 3), dtype=np.uint8)
@@ -497,7 +509,7 @@ def test_ctrl_c_is_not_an_image_error(file: File, monkeypatch: pytest.MonkeyPatc
         read_image(file(b"x"))
 
 
-def raising(error: type[BaseException]) -> Callable[..., None]:
+def raising(error: type[BaseException] | BaseException) -> Callable[..., None]:
     def fail(*_: object, **__: object) -> None:
         raise error
 

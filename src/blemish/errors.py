@@ -3,6 +3,7 @@
 BlemishError
 ├── SettingError       an option has a value that makes no sense
 ├── ImageError         an image cannot be read or cannot be used
+│   └── UnreadError    its bytes were not to be had, so it may be sound: worth another attempt
 ├── DatasetError       a folder or list does not hold what is needed
 ├── ModelFileError     a .blemish file is damaged, foreign, or from a newer version
 ├── TrainingError      learning failed, or a checkpoint belongs to another run
@@ -30,6 +31,10 @@ class SettingError(BlemishError, ValueError):
 
 class ImageError(BlemishError):
     """An image cannot be read or used; the message names the file and the reason."""
+
+
+class UnreadError(ImageError):
+    """An image was not to be had, for want of the file, a permission, a store or memory; it may be sound."""
 
 
 class DatasetError(BlemishError):

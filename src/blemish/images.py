@@ -29,7 +29,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL import TiffImagePlugin as Tiff
 from PIL.ImageFile import ImageFile
 
-from blemish.errors import DatasetError, ImageError, OutputError
+from blemish.errors import DatasetError, ImageError, OutputError, UnreadError
 from blemish.results import FloatArray
 
 MAX_PIXELS = 2**28  # 16384 x 16384; a header that declares more is taken for a decompression bomb
@@ -57,7 +57,8 @@ def read_image(path: Path | str) -> FloatArray:
 
     Raises:
         ImageError: the file is missing, empty, truncated, no image, of an unsupported kind, larger than ``MAX_PIXELS``,
-            holds several frames, or holds float samples outside [0, 1].
+            holds several frames, or holds float samples outside [0, 1]. UnreadError, which is one: the system does not
+            give the file, or the memory for it.
     """
     with _errors_naming(Path(path)), _opened(Path(path)) as file:
         return _decode(file).grey()
@@ -291,8 +292,12 @@ def _errors_naming(path: Path | str) -> Iterator[None]:
     try:
         yield
     except ImageError as error:
-        raise ImageError(f"'{path}': {error}") from error
+        raise type(error)(f"'{path}': {error}") from error
     except Exception as error:  # damaged or hostile bytes make decoders raise almost anything
+        if isinstance(error, MemoryError) or getattr(error, "errno", None):  # those of Pillow's own have no number
+            raise UnreadError(
+                f"'{path}': it cannot be read now ({error!r}). Check the disk, free memory, and try again."
+            ) from error
         raise ImageError(f"'{path}': damaged, truncated or of a rare kind ({error!r}). {_EXPORT}") from error
 
 
@@ -301,12 +306,12 @@ def _opened(path: Path) -> BinaryIO:
         if path.is_dir():
             raise ImageError("this is a folder; expected an image file. Name the files inside it.")
         if not path.is_file():
-            raise ImageError("no such file. Check the path.")
+            raise UnreadError("no such file. Check the path.")
         if path.stat().st_size == 0:
             raise ImageError("the file is empty (0 bytes); expected an image. Export or copy it again.")
         return path.open("rb")
     except OSError as error:
-        raise ImageError(f"the file cannot be read ({error.strerror or error}). Check its permissions.") from error
+        raise UnreadError(f"the file cannot be read ({error.strerror or error}). Check its permissions.") from error
 
 
 def _decode(file: BinaryIO) -> Samples:

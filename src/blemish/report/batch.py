@@ -18,11 +18,11 @@ from typing import Any
 from blemish.datasets import list_images
 from blemish.detection.detector import Detector
 from blemish.detection.drift import find_drift, image_statistics
-from blemish.errors import BlemishError, DatasetError, OutputError
+from blemish.errors import BlemishError, DatasetError, ImageError, OutputError, UnreadError
 from blemish.parallel import in_order, n_cores
 from blemish.progress import Progress, silent
 from blemish.report.earlier import Listed, is_overlays, stamp
-from blemish.report.stored import Stored, StoreError, is_url, list_stored
+from blemish.report.stored import Stored, is_url, list_stored
 from blemish.report.writer import Drawing, ResultWriter, draw
 from blemish.results import Verdict
 
@@ -164,23 +164,24 @@ def _folder(path: Path | Stored) -> Path:
 def inspect_listed(detector: Detector, image: Listed, *, is_drawn: bool) -> Found:
     """Inspect one image and draw what was found; whatever goes wrong with it becomes the reason in its record."""
     path, problem = image
+    if problem:
+        return failed(path, problem)
     stamped = stamp(path)  # before it is read: what changes from here on has not been seen
     try:
-        if problem:
-            raise DatasetError(problem)
         inspection = detector.inspect(path.open() if isinstance(path, Stored) else path)
         statistics = image_statistics(inspection.grey, inspection.mean_distance)
         record = {**inspection.to_dict(), "path": str(path), _STATISTICS: statistics, **stamped}
         return record, draw(inspection) if is_drawn else None
     except OutputError:
         raise
-    except StoreError as error:
-        return failed(path, str(error))
+    except ImageError as error:
+        return failed(path, str(error), **({} if isinstance(error, UnreadError) else stamped))
     except BlemishError as error:
-        reason = str(error)
+        return failed(path, str(error))
     except Exception as error:  # a night's batch must not end at one image, whatever OpenCV or a lack of memory does
-        reason = f"'{path}' cannot be inspected ({error!r}). Is it very large? Cut it into tiles, or free memory."
-    return failed(path, reason, **stamped)
+        return failed(
+            path, f"'{path}' cannot be inspected ({error!r}). Is it very large? Cut it into tiles, or free memory."
+        )
 
 
 def failed(path: Path | Stored, reason: str, **stamped: int | str) -> Found:
@@ -189,6 +190,7 @@ def failed(path: Path | Stored, reason: str, **stamped: int | str) -> Found:
     Args:
         path: of the image.
         reason: names it.
-        stamped: `earlier.stamp` where the image itself is at fault. Without it the next run tries it again.
+        stamped: `earlier.stamp` where the image itself is at fault. Without it the next run tries it again: what was
+            wrong, such as a permission or a lack of memory, may have passed.
     """
     return {"path": str(path), "verdict": _ERROR, "reason": reason, **stamped}, None

@@ -134,7 +134,7 @@ def _result_of(ray: Any, image: Listed, reference: Any) -> Found:
     path, problem = image
     errors = ray.exceptions
     try:
-        record, drawing = ray.get(reference)
+        (record, drawing), is_seen = ray.get(reference)
     except (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError, errors.ObjectLostError):
         return failed(
             path, f"'{path}': {_RETRIES + 1} workers were lost over it. Is it very large? Give workers more memory."
@@ -149,7 +149,7 @@ def _result_of(ray: Any, image: Listed, reference: Any) -> Found:
         ) from error
     except (errors.RayError, ConnectionError) as error:
         raise ClusterError(f"The cluster failed ({error}). {_AGAIN}") from error
-    if not problem and isinstance(path, Path) and "n_bytes" not in record and stamp(path):
+    if not is_seen and not problem and stamp(path):
         raise ClusterError(
             f"A worker does not see '{path}', and this machine does ({record['reason']}). Expected a storage that all "
             f"machines of the cluster see under the same path; or give a URL, such as s3://bucket/folder. {_AGAIN}"
@@ -157,9 +157,10 @@ def _result_of(ray: Any, image: Listed, reference: Any) -> Found:
     return record, drawing
 
 
-def _work(job: _Job, image: Listed) -> Found:
-    """Inspect one image in a process of the cluster."""
-    return inspect_listed(_detector(job), image, is_drawn=job.is_drawn)
+def _work(job: _Job, image: Listed) -> tuple[Found, bool]:
+    """Inspect one image in a process of the cluster; of one that failed, say whether it is there to be seen."""
+    found = inspect_listed(_detector(job), image, is_drawn=job.is_drawn)
+    return found, "reason" not in found[0] or bool(stamp(image[0]))
 
 
 @lru_cache(maxsize=1)

@@ -13,13 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from blemish.errors import DatasetError, ImageError, MissingExtraError
+from blemish.errors import DatasetError, MissingExtraError, UnreadError
 from blemish.images import IMAGE_SUFFIXES
 from blemish.strips import GreyImage
-
-
-class StoreError(ImageError):
-    """A store did not give an image, which may be sound: worth another attempt."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,7 @@ class Stored:
         """Read the image.
 
         Raises:
-            StoreError: the store does not give it. ImageError: as for `images.read_image`.
+            UnreadError: the store does not give it. ImageError: as for `images.read_image`.
         """
         return GreyImage.decode(_read(self.url), self.url)
 
@@ -111,7 +107,7 @@ def _read(url: str) -> bytes:
         store, path = from_url(url)
         return bytes(store.cat_file(path))
     except Exception as error:  # as above
-        raise StoreError(
+        raise UnreadError(
             f"'{url}': the store does not give it ({error!r}). The same command tries it again."
         ) from error
 
