@@ -10,12 +10,13 @@ import pytest
 import blemish
 
 ROOT = Path(blemish.__file__).parent
-_FOUNDATION = {"errors", "progress", "parallel", "results", "images", "strips", "datasets"}
+_FOUNDATION = {"errors", "progress", "parallel", "locks", "results", "images", "strips", "datasets"}
 # Part -> what of Blemish it may import besides itself. `blemish` itself stands for the version in the package.
 MAY_IMPORT = {
     "errors": set(),
     "progress": set(),
     "parallel": set(),
+    "locks": set(),
     "results": {"strips"},  # for a type
     "images": _FOUNDATION,
     "strips": _FOUNDATION,

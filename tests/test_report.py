@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -465,6 +467,43 @@ def test_a_disk_that_fills_up_is_an_output_error(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(writer_module, "write_bytes", full)
     with pytest.raises(OutputError, match=r"part\.jpg.*No space left"):  # the page that fails too must not hide it
         write(tmp_path, make_inspection())
+
+
+def test_a_second_run_at_once_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    with ResultWriter(tmp_path, model_name="m", threshold=THRESHOLD) as writer:
+        add(writer, make_inspection("a.png"))
+        with pytest.raises(OutputError, match="Another run"):
+            write(tmp_path, make_inspection("b.png"))
+        add(writer, make_inspection("c.png"))
+    assert [row["path"] for row in read_csv(tmp_path)] == ["a.png", "c.png"]
+    write(tmp_path, make_inspection("b.png"))
+    assert [row["path"] for row in read_csv(tmp_path)] == ["b.png"]
+
+
+def test_a_run_that_is_killed_gives_its_folder_back(tmp_path: Path) -> None:
+    code = "import sys; from blemish.locks import take; lock = take(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(tmp_path / writer_module._LOCK)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(OutputError, match="Another run"):
+            write(tmp_path, make_inspection())
+        other.kill()
+    write(tmp_path, make_inspection())
+    assert len(read_csv(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("step", ["write_bytes", "write_text"])  # of an overlay, and of the page
+def test_a_run_that_fails_gives_its_folder_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def full(path: Path, data: object) -> None:
+        raise OutputError("No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(writer_module, step, full)
+        with pytest.raises(OutputError, match="No space left"):
+            write(tmp_path, make_inspection())
+    write(tmp_path, make_inspection())
+    assert len(read_csv(tmp_path)) == 1
 
 
 def test_large_batches_show_pictures_of_the_most_anomalous_only(

@@ -85,7 +85,8 @@ def inspect_batch(
         progress: told after each image.
 
     Raises:
-        DatasetError: there is nothing to inspect at all. OutputError: the folder cannot be written.
+        DatasetError: there is nothing to inspect at all.
+        OutputError: the folder cannot be written, or another run writes there.
         MissingExtraError: a source is a URL, and fsspec is not installed.
     """
     listed = _list(sources)

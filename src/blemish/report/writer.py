@@ -11,8 +11,9 @@ import csv
 import heapq
 import json
 import re
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, count
@@ -22,6 +23,7 @@ from typing import Any, Self, TextIO
 
 from blemish.errors import ImageError, OutputError
 from blemish.images import write_bytes, write_text
+from blemish.locks import take
 from blemish.report.earlier import (
     COLUMNS,
     OVERLAYS,
@@ -52,6 +54,7 @@ from blemish.report.summary import render_summary
 from blemish.results import Inspection, Threshold
 
 _ERROR = "error"  # verdict in CSV and JSON lines of an image that could not be read
+_LOCK = ".blemish-lock"  # a file that is there while a run writes into the folder
 _MAX_FAILURES = 1000  # that the page lists
 _MAX_THUMBNAILS = 500  # more would make the page too heavy to open
 _THUMBNAIL_SIDE = 288  # pixels, twice what the page shows, for sharp screens
@@ -119,7 +122,7 @@ class ResultWriter:
             images: what is going to be added, in order; the first of them may be there already.
 
         Raises:
-            OutputError: the folder cannot be written, or holds foreign files under our names.
+            OutputError: the folder cannot be written, holds foreign files under our names, or another run writes there.
         """
         self._folder = folder
         self._model_name = model_name
@@ -134,6 +137,7 @@ class ResultWriter:
         self._most_anomalous: list[tuple[float, str, Thumbnails | _Kept]] = []  # a heap of score, overlay, pictures
         with _output_errors(folder), ExitStack() as files:
             folder.mkdir(parents=True, exist_ok=True)
+            files.enter_context(_held(folder))
             self._kept = find_kept(folder, run, images)
             clear(folder, run, self._kept)
             self._jsonl = files.enter_context(_open_text(folder / RESULTS_JSONL))
@@ -155,7 +159,8 @@ class ResultWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            self._close(complete=error is None)
+            with _output_errors(self._folder), self._files:
+                self._write_page(complete=error is None)
         except OutputError:
             if error is None:  # otherwise the first error says more than what follows from it
                 raise
@@ -216,9 +221,7 @@ class ResultWriter:
         self._taken_names.add(name.casefold())  # some file systems do not tell A from a
         return name
 
-    def _close(self, *, complete: bool) -> None:
-        with _output_errors(self._folder):
-            self._files.close()
+    def _write_page(self, *, complete: bool) -> None:
         pictures = {
             overlay_path: found.draw(self._folder) if isinstance(found, _Kept) else found
             for _, overlay_path, found in self._most_anomalous
@@ -298,6 +301,27 @@ def _file_name(text: str) -> str:
     """Make a file name that every file system takes; of a long one the end stays, where the numbers are."""
     plain = re.sub(r"[^\w.()+ -]", "_", text)
     return plain.encode()[-_MAX_NAME_BYTES:].decode(errors="ignore").strip(" .") or "image"
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep other runs out of an output folder, on a disk that knows locks."""
+    path = folder / _LOCK
+    lock: sqlite3.Connection | None = None
+    with suppress(sqlite3.Error):
+        lock = take(path)
+        if lock is None:
+            raise OutputError(
+                f"Another run writes into {folder} at this moment; expected a folder for this one alone. "
+                "Wait until the other is done, or choose another output folder."
+            )
+    try:
+        yield
+    finally:
+        if lock is not None:
+            with suppress(OSError):  # Windows removes no file that is open; one that stays keeps nobody out
+                path.unlink()  # before it is given back: afterwards it may be the next run's
+            lock.close()
 
 
 def _open_text(path: Path) -> TextIO:

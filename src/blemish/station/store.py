@@ -42,6 +42,7 @@ from typing import Any, Final, Self, TypeVar
 
 from blemish.errors import BlemishError, ConflictError, NotFoundError, SettingError, StationError, StorageError
 from blemish.images import IMAGE_SUFFIXES
+from blemish.locks import take
 from blemish.results import Verdict
 from blemish.station import audit
 from blemish.station.clock import JumpWatch, as_text, as_time, now
@@ -1345,28 +1346,17 @@ def _damaged(folder: Path, damage: str, *, aside: bool) -> StationError:
 
 
 def _hold(folder: Path) -> sqlite3.Connection:
-    """Take the lock of the folder, which the system gives back when the process ends, however it ends.
-
-    SQLite locks files on every system in the way that this system has; so no package is needed for it.
-    """
+    """Take the lock of the folder, which the system gives back when the process ends, however it ends."""
+    path = folder / "lock"
     try:
-        connection = sqlite3.connect(folder / "lock", timeout=0, isolation_level=None, check_same_thread=False)
-    except sqlite3.Error as error:
-        raise StorageError(f"{folder / 'lock'} cannot be opened ({error}). Check its permissions.") from error
-    try:
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("BEGIN EXCLUSIVE")
+        lock = take(path)
     except sqlite3.OperationalError as error:
-        connection.close()
-        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise StationError(
-                f"Another server has the station in {folder}. Stop it first, or choose another folder."
-            ) from None
-        raise StorageError(f"{folder / 'lock'} cannot be locked ({error}). Check its permissions.") from error
+        raise StorageError(f"{path} cannot be locked ({error}). Check its permissions.") from error
     except sqlite3.DatabaseError as error:
-        connection.close()
-        raise StationError(f"{folder / 'lock'} is no lock of a station ({error}). Delete this file.") from error
-    return connection
+        raise StationError(f"{path} is no lock of a station ({error}). Delete this file.") from error
+    if lock is None:
+        raise StationError(f"Another server has the station in {folder}. Stop it first, or choose another folder.")
+    return lock
 
 
 def is_damage(error: sqlite3.DatabaseError) -> bool:
