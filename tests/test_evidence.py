@@ -35,9 +35,11 @@ def smooth_pictures(n: int, height: int, width: int) -> np.ndarray:
     return np.stack([100 + 10 * np.sin(rows / 9 + i) + 5 * i + columns % 50 for i in range(n)]).astype(np.uint8)
 
 
-def make_evidence(distance_map: FloatArray, score: float = 1.0, good: tuple[float, ...] = ()) -> Evidence:
+def make_evidence(
+    distance_map: FloatArray, score: float = 1.0, good: tuple[float, ...] = (), size: tuple[int, int] = (999, 999)
+) -> Evidence:
     prepared = noise(4 * distance_map.shape[0], 4 * distance_map.shape[1])
-    return find_evidence(distance_map, score, good, GreyImage.of(prepared), None, None, GEOMETRY)
+    return find_evidence(distance_map, score, good, GreyImage.of(prepared), None, None, GEOMETRY, size)
 
 
 # --- patches -----------------------------------------------------------------------------------------------------
@@ -102,6 +104,13 @@ def test_the_worst_place_is_where_the_map_is_largest() -> None:
     assert found.distance == 2.5
     prepared = noise(120, 160)
     assert (found.found == cut(prepared, 30, 86)).all()
+
+
+def test_the_worst_place_lies_on_the_image_where_that_was_continued() -> None:
+    distance_map = noise(9, 9)
+    distance_map[8, 8] = 2.5
+    found = make_evidence(distance_map, size=(2 * 33, 3 * 34))  # of 33 x 34 prepared pixels, continued to 36 x 36
+    assert (found.row, found.column) == (65, 101)
 
 
 def test_the_score_is_ranked_among_those_of_good_images() -> None:

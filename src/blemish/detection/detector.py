@@ -150,7 +150,7 @@ class Detector:
             width=grey.shape[1],
             grey=grey,
             map_at=partial(map_at, distance_map, geometry, grey.shape),
-            evidence=None if verdict is Verdict.GOOD else self._evidence(prepared, distances, geometry),
+            evidence=None if verdict is Verdict.GOOD else self._evidence(prepared, distances, geometry, grey.shape),
             ignored=self._ignored,
         )
 
@@ -344,7 +344,9 @@ class Detector:
         n_worst = N_WORST if about.method == NEAREST else 1
         return measure(self._runtime, prepared, about.preparation, n_worst, counted)
 
-    def _evidence(self, prepared: Prepared, distances: Distances, geometry: Geometry) -> Evidence:
+    def _evidence(
+        self, prepared: Prepared, distances: Distances, geometry: Geometry, size: tuple[int, int]
+    ) -> Evidence:
         return find_evidence(
             distances.distance_map,
             distances.score,
@@ -353,6 +355,7 @@ class Detector:
             distances.nearest,
             self._patches,
             geometry,
+            size,
             prepared.pose,
         )
 

@@ -109,6 +109,7 @@ def find_evidence(
     nearest: int | None,
     patches: Patches | None,
     geometry: Geometry,
+    size: tuple[int, int],
     pose: Pose | None = None,
 ) -> Evidence:
     """Compare the worst place of an image with the nearest good one.
@@ -121,6 +122,7 @@ def find_evidence(
         nearest: which embedding of the reference set is nearest to that of the worst cell; None: not told.
         patches: what these embeddings look like; None: not kept.
         geometry: of the cells on the image as it lay.
+        size: rows and columns of that image.
         pose: by which it was turned; None: it was not.
     """
     i, j = (int(index) for index in np.unravel_index(distance_map.argmax(), distance_map.shape))
@@ -130,8 +132,8 @@ def find_evidence(
     top, bottom = max(row - PATCH // 2, 0), min(row + PATCH // 2, prepared.shape[0])  # all that is cut from
     shown = None if nearest is None or patches is None else patches.show(nearest)
     return Evidence(
-        row=round(geometry.row(lay[0])),
-        column=round(geometry.column(lay[1])),
+        row=min(round(geometry.row(lay[0])), size[0] - 1),  # the last cells may lie where the image was continued
+        column=min(round(geometry.column(lay[1])), size[1] - 1),
         distance=float(distance_map[i, j]),
         n_good=len(scores),
         n_good_below=sum(good < score for good in scores),
