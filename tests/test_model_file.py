@@ -1,6 +1,8 @@
 """A model file comes back as it was written; anything else gets a clear error."""
 
+import io
 import json
+import lzma
 import math
 import os
 import zipfile
@@ -13,7 +15,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from blemish.detection import model_file
 from blemish.detection.detector import Detector
+from blemish.detection.evidence import Patches
+from blemish.detection.former import restored
 from blemish.detection.model_file import (
     FORMAT,
     Description,
@@ -355,9 +360,31 @@ def test_foreign_files_are_refused(tmp_path: Path, data: bytes) -> None:
         read_model(path)
 
 
-def test_pickles_are_not_loaded(path: Path) -> None:
-    import io
+def test_a_file_that_claims_too_much_is_not_unpacked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(path) as archive:
+        claimed = sum(entry.file_size for entry in archive.infolist())
+    monkeypatch.setattr(model_file, "MOST_BYTES", claimed)
+    read_model(path)
+    monkeypatch.setattr(model_file, "MOST_BYTES", claimed - 1)
+    with pytest.raises(ModelFileError, match=f"claims {claimed:,} bytes"):
+        read_model(path)
 
+
+def test_archives_inside_that_claim_too_much_are_not_unpacked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, first=np.zeros(600_000, np.uint8), second=np.zeros(600_000, np.uint8))
+    bomb = buffer.getvalue()  # of two kilobytes
+    monkeypatch.setattr(model_file, "MOST_BYTES", 1_000_000)
+    rewrite(path, lambda parts: parts.update({"weights.npz": bomb}), with_sums=True)
+    with pytest.raises(ModelFileError, match="they claim"):
+        read_model(path)
+    with pytest.raises(ModelFileError, match="they claim"):
+        Patches.from_bytes(bomb)
+    with pytest.raises(ModelFileError, match="they claim"):
+        restored(replace(MODEL, former=lzma.compress(bomb)), replace(MODEL.description, graph="another"))
+
+
+def test_pickles_are_not_loaded(path: Path) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, bad=np.array([print], dtype=object))
     rewrite(path, lambda parts: parts.update({"weights.npz": buffer.getvalue()}), with_sums=True)

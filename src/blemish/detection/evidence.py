@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from blemish.detection.model_file import read_arrays
 from blemish.detection.pose import Pose
 from blemish.detection.scoring import Geometry
 from blemish.errors import ModelFileError
@@ -69,9 +70,9 @@ class Patches:
             ModelFileError: `to_bytes` has not made it.
         """
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as packed:
-                (n, height, width), places = packed["size"].tolist(), packed["places"]
-                sheet = np.asarray(cv2.imdecode(packed["sheet"], cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
+            packed = read_arrays(data)
+            (n, height, width), places = packed["size"].tolist(), packed["places"]
+            sheet = np.asarray(cv2.imdecode(packed["sheet"], cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
             across = sheet.shape[1] // width
             tiles = sheet.reshape(sheet.shape[0] // height, height, across, width).swapaxes(1, 2)
             pictures = tiles.reshape(-1, height, width)[:n]

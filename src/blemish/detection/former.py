@@ -12,10 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from blemish.detection.model_file import Description, Model
+from blemish.detection.model_file import MOST_BYTES, Description, Model, read_arrays
 from blemish.errors import ModelFileError
-
-_MOST_BYTES = 2**30  # of all former graphs; far above any real file
 
 
 def digest(graph: bytes) -> str:
@@ -56,9 +54,8 @@ def _unpack(data: bytes | None) -> dict[str, bytes]:
     if data is None:
         return {}
     try:
-        unpacked = lzma.LZMADecompressor().decompress(data, _MOST_BYTES)
-        with np.load(io.BytesIO(unpacked), allow_pickle=False) as graphs:
-            return {name: graphs[name].tobytes() for name in graphs.files}
+        graphs = read_arrays(lzma.LZMADecompressor().decompress(data, MOST_BYTES))
+        return {name: graph.tobytes() for name, graph in graphs.items()}
     except Exception as error:  # whatever foreign bytes make lzma and numpy raise
         raise ModelFileError(
             f"The former graphs in the model file cannot be read ({error}). Copy the file again."

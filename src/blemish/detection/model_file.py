@@ -45,7 +45,7 @@ _PARTS: Final[tuple[str, ...]] = ("model.json", "graph.onnx", "weights.npz")
 _MORE_PARTS: Final[tuple[str, ...]] = ("patches.npz", "former.xz")  # which not every file has
 _SUMS: Final[str] = "SHA256SUMS"
 _LEAST_RANGE: Final = 1e-6  # of grey values; float32 must be able to divide by it
-_MAX_PART_BYTES: Final = 2**30  # far above any real model; a zip bomb is refused before it is unpacked
+MOST_BYTES: Final = 2**30  # of any archive, unpacked: far above any real model; a zip bomb is refused before it is
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)  # the same model gives the same bytes, whenever it is written
 
 
@@ -162,11 +162,24 @@ def _read_model(source: Path | io.BytesIO, path: Path) -> Model:
     parts = _read_parts(source, path)
     description = _read_description(path, parts["model.json"])
     try:
-        with np.load(io.BytesIO(parts["weights.npz"]), allow_pickle=False) as file:
-            weights = {name: file[name] for name in file.files}
+        weights = read_arrays(parts["weights.npz"])
     except Exception as error:  # whatever foreign bytes make numpy raise
         raise _unusable(path, f"its weights cannot be read ({error})") from error
     return Model(description, parts["graph.onnx"], weights, parts.get("patches.npz"), parts.get("former.xz"))
+
+
+def read_arrays(data: bytes) -> dict[str, NDArray[Any]]:
+    """Read a numpy archive that may be foreign: nothing pickled, and no more than `MOST_BYTES`, unpacked.
+
+    Raises:
+        Exception: of any kind, when it is no such archive.
+    """
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        claimed = sum(entry.file_size for entry in archive.infolist())
+    if claimed > MOST_BYTES:
+        raise ValueError(f"they claim {claimed:,} bytes, unpacked; no more than {MOST_BYTES:,} are read")
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def _read_parts(source: Path | io.BytesIO, path: Path) -> dict[str, bytes]:
@@ -176,8 +189,8 @@ def _read_parts(source: Path | io.BytesIO, path: Path) -> dict[str, bytes]:
             if not {*_PARTS, _SUMS} <= set(sizes):
                 raise _unusable(path, f"it lacks {', '.join(sorted({*_PARTS, _SUMS} - set(sizes)))}")
             present = [name for name in (*_PARTS, *_MORE_PARTS, _SUMS) if name in sizes]
-            if max(sizes[name] for name in present) > _MAX_PART_BYTES:
-                raise _unusable(path, f"it claims {max(sizes.values()):,} bytes for one part")
+            if (claimed := sum(sizes[name] for name in present)) > MOST_BYTES:
+                raise _unusable(path, f"it claims {claimed:,} bytes, unpacked; no more than {MOST_BYTES:,} are read")
             parts = {name: archive.read(name) for name in present}
     except FileNotFoundError:
         raise ModelFileError(f"There is no model file {path}. `blemish fit` makes one.") from None
