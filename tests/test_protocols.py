@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -83,6 +84,16 @@ def test_on_overlapping_images_no_other_line_has_a_smaller_hinge_loss(seed, dist
     found = np.array([boundary.max_weight, boundary.mean_weight, boundary.offset])
     for step in rng.normal(0, 1, (200, 3)) * rng.choice([1e-3, 0.1, 2], (200, 1)):
         assert hinge_loss(LinearBoundary(*(found + step)), good, defective) >= loss - 1e-6
+
+
+def test_the_memory_for_overlapping_images_grows_with_their_number_only():
+    rng = np.random.default_rng(0)
+    good, defective = cloud("good", rng, 1500, (0, 0)), cloud("crack", rng, 500, (1, 0))
+    tracemalloc.start()
+    fit_svm(good, defective)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000  # bytes; the square of their number alone would take 32 million
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
+from scipy.sparse import csr_array, eye_array, hstack
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import SVC
 
@@ -213,7 +214,8 @@ def _widest_margin(points: NDArray[np.float64], signs: NDArray[np.float64]) -> t
 def _least_hinge_loss(points: NDArray[np.float64], signs: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     """Minimise the sum of the slacks s_i >= 0 subject to sign_i (w . point_i + b) >= 1 - s_i."""
     n = len(points)
-    constraints = np.hstack([-signs[:, None] * points, -signs[:, None], -np.eye(n)])  # (N, 3 + N): w, b, slacks
+    line = -signs[:, None] * np.column_stack([points, np.ones(n)])
+    constraints = hstack([csr_array(line), -eye_array(n)])  # (N, 3 + N): w, b, slacks; sparse, or it would be gigabytes
     costs = np.concatenate([np.zeros(3), np.ones(n)])
     bounds = [(None, None)] * 3 + [(0, None)] * n
     solution = linprog(costs, A_ub=constraints, b_ub=-np.ones(n), bounds=bounds, method="highs")
