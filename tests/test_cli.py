@@ -1,11 +1,14 @@
 """The command line in-process: what it prints, what it writes, how it exits."""
 
 import json
+import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pytest
@@ -379,6 +382,30 @@ def test_a_stopped_inspection_says_so(
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 2
     assert "stopped" in err
+
+
+@pytest.fixture
+def unread() -> Iterator[TextIO]:
+    """A pipe whose reader has gone."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", encoding="utf-8") as stream:
+        yield stream
+
+
+def test_nobody_who_reads_what_is_said_is_an_error_and_no_verdict(
+    model_path: Path, category_dir: Path, unread: TextIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", unread)
+    assert run_main(monkeypatch, "inspect", model_path, category_dir / "test" / "good" / "000.png") == 2
+
+
+@pytest.mark.parametrize("wrong", [("threshold", "no_file"), ("threshold",), ("no_command",)])
+def test_an_error_that_nobody_reads_is_one(
+    wrong: tuple[str, ...], unread: TextIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", unread)
+    assert run_main(monkeypatch, *wrong) == 2
 
 
 @pytest.mark.parametrize("name", ["out [bold]", "z[/x]", "a :smile: b"])

@@ -83,6 +83,14 @@ def test_a_password_that_is_mistyped_is_asked_for_again(store: Store) -> None:
     assert People(store).log_in("anna", PASSWORD)
 
 
+@pytest.mark.parametrize("typed", ["", f"{PASSWORD}\n"])
+def test_a_question_for_a_password_that_is_not_answered_stops_the_command(store: Store, typed: str) -> None:
+    result = station("user", "add", store.folder, "anna", "--role", "admin", typed=typed)
+    assert result.exit_code == 130
+    assert "stopped" in result.stderr
+    assert People(store).users() == []
+
+
 @pytest.mark.parametrize("begin", [b"", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\nsomething else\n"])
 def test_a_password_is_the_first_line_of_a_file(store: Store, tmp_path: Path, begin: bytes, end: bytes) -> None:

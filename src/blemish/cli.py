@@ -1,6 +1,6 @@
 """The command line: parse, call, print, exit; no arithmetic here.
 
-Exit codes: 0 all good, 1 something defective, unsure or found broken, 2 an error, 130 stopped with Ctrl-C.
+Exit codes: 0 all good, 1 something defective, unsure or found broken, 2 an error, 130 stopped by the user.
 
 What a command needs is imported where it is used, so that no command waits for what it does not need.
 """
@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -47,6 +47,9 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             _say("blemish: stopped with Ctrl-C.")
+            raise typer.Exit(_STOPPED) from None
+        except typer.Abort:
+            _say("blemish: stopped, for a question was not answered.")
             raise typer.Exit(_STOPPED) from None
 
 
@@ -1136,7 +1139,10 @@ def _tell_page(page: Path, as_json: bool, **others: str) -> None:
 
 def _say(message: str, colour: str | None = None) -> None:
     """Tell people something; they read stderr, and stdout is for results."""
-    typer.secho(message, err=True, fg=colour)
+    try:
+        typer.secho(message, err=True, fg=colour)
+    except BrokenPipeError:
+        _end_unread(sys.stderr)
 
 
 def _print_row(record: dict[str, Any]) -> None:
@@ -1159,9 +1165,14 @@ def _print_json(record: dict[str, Any]) -> None:
 def _print(line: str) -> None:
     try:
         print(line, flush=True)
-    except BrokenPipeError:  # the reader has gone, as in `blemish ... | head`; nobody wants the rest
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(2) from None
+    except BrokenPipeError:
+        _end_unread(sys.stdout)
+
+
+def _end_unread(stream: TextIO) -> NoReturn:
+    """End where the reader of a stream has gone, as in `blemish ... | head`: nobody wants the rest."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or Python would fail at what the stream still holds
+    sys.exit(2)
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -1180,7 +1191,7 @@ def main() -> None:
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRA:
             _fail(str(MissingExtraError.of(error)))
-        traceback.print_exc()
+        _say(traceback.format_exc())
         _fail("this is a fault of Blemish, not yours. Please report it with the lines above.")
 
 
