@@ -212,8 +212,8 @@ def _fit_nearest(
     notes = [seen.reasons(kind), *seen.shrinking(preparation)]
     if "minutes" in duration and summary.steps == most_steps:
         notes.append(
-            f"Training ended after {most_steps} steps, {steps_an_image} for each of the {len(images.learned)} images that "
-            "were learned from: more would only make it know these by heart. Where images are few, `blemish enroll` "
+            f"Training ended after {most_steps} steps, {steps_an_image} for each of the {len(images.learned)} images "
+            "that were learned from: more would only make it know these by heart. Where images are few, `enroll` "
             "may find more: if you have defective images, let `blemish compare` judge both."
         )
     if marked is not None:
