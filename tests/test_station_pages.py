@@ -434,11 +434,11 @@ def test_on_a_phone_the_verdict_stands_above_the_picture(browser: Browser, tmp_p
             page = context.new_page()
             page.goto(address)
             expect(page.locator(".stage img")).to_have_js_property("naturalWidth", 800)
-            verdict, shown = page.locator(".big").bounding_box(), page.locator(".stage img").bounding_box()
-            assert verdict is not None
-            assert shown is not None
-            assert verdict["y"] + verdict["height"] <= shown["y"]
-            assert verdict["y"] + verdict["height"] <= 844 / 2  # in the upper half of the screen, without scrolling
+            box = "document.querySelector(name).getBoundingClientRect().toJSON()"
+            # Both at once: meanwhile the page may fetch them anew.
+            verdict, shown = page.evaluate(f"['.big', '.stage img'].map((name) => {box})")
+            assert verdict["bottom"] <= shown["top"]
+            assert verdict["bottom"] <= 844 / 2  # in the upper half of the screen, without scrolling
 
 
 def test_everything_is_reached_by_tab_and_named(browser: Browser, line: Line) -> None:
