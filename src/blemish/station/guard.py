@@ -26,7 +26,21 @@ from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Final
 
-from blemish.errors import BlemishError, MissingExtraError, OutputError, SettingError
+from blemish.errors import (
+    AccessError,
+    BlemishError,
+    BusyError,
+    ConflictError,
+    DatasetError,
+    ImageError,
+    MissingExtraError,
+    ModelFileError,
+    NotFoundError,
+    OutputError,
+    SettingError,
+    StationError,
+    TrainingError,
+)
 from blemish.station.people import People, Role, network_of
 
 try:
@@ -54,6 +68,22 @@ _UPLOADS: Final = ("multipart/form-data", "image/", "application/octet-stream")
 _SMALL_BODY: Final = 2**20  # bytes, of everything that is no upload: it is taken apart in one piece
 _STILL_SECONDS: Final = 30.0  # that a body may stand still while it comes in
 _N_REMEMBERED: Final = 4096  # senders whose requests are counted; a flood of addresses pushes out the oldest
+
+_STATUS: Final[Mapping[type[BlemishError], int]] = {
+    SettingError: 422,
+    ImageError: 422,
+    DatasetError: 422,
+    ModelFileError: 422,
+    NotFoundError: 404,
+    ConflictError: 409,
+    TrainingError: 409,
+    AccessError: 401,
+    BusyError: 503,
+    OutputError: 507,
+    StationError: 503,
+    MissingExtraError: 501,
+}
+_RETRY: Final = 5.0  # seconds, where a station that is closing or damaged says nothing about it
 
 _HEADERS: Final = {
     "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; "
@@ -108,6 +138,19 @@ class Refusal(HTTPException):
         headers = {"retry-after": str(max(1, math.ceil(retry_after)))} if retry_after else {}
         super().__init__(status, message, {**headers, **({"connection": "close"} if close else {})})
         self.kind = kind
+
+
+def refused(error: BlemishError) -> Refusal:
+    """Say how an error of Blemish is answered; one that is the station's fault is logged."""
+    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+    wait = float(getattr(error, "retry_after", 0.0))
+    if isinstance(error, AccessError) and wait:
+        status = 429
+    if status == 503:
+        wait = wait or _RETRY
+    if status >= 500 and not isinstance(error, BusyError):  # too much to do is no fault: the metrics count it
+        LOG.error("%s: %s", type(error).__name__, error)
+    return Refusal(status, type(error).__name__, str(error), retry_after=wait)
 
 
 ErrorPage = Callable[[Request, int, str, Mapping[str, str] | None], Response]  # of a status, a message and headers
@@ -249,8 +292,7 @@ class Guard:
         try:
             actor = await run_sync(known, limiter=self._looking)
         except BlemishError as error:  # of the disk or the database
-            status = 507 if isinstance(error, OutputError) else 503
-            raise Refusal(status, type(error).__name__, str(error), retry_after=1) from error
+            raise refused(error) from error
         if actor is not None and actor.name == LOCAL.name and any(name in headers for name in _FROM_A_PROXY):
             raise Refusal(
                 403,

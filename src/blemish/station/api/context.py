@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,23 +16,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from blemish.errors import (
-    AccessError,
-    BlemishError,
-    BusyError,
-    ConflictError,
-    DatasetError,
-    ImageError,
-    MissingExtraError,
-    ModelFileError,
-    NotFoundError,
-    OutputError,
-    SettingError,
-    StationError,
-    TrainingError,
-)
+from blemish.errors import BlemishError, BusyError
 from blemish.station.api import answers
-from blemish.station.guard import LOG, Actor, Refusal, actor_of, problem
+from blemish.station.guard import Actor, Refusal, actor_of, problem, refused
 from blemish.station.people import Role
 
 if TYPE_CHECKING:
@@ -41,21 +26,6 @@ if TYPE_CHECKING:
 
     from blemish.station.station import Station
 
-_STATUS: Final[Mapping[type[BlemishError], int]] = {
-    SettingError: 422,
-    ImageError: 422,
-    DatasetError: 422,
-    ModelFileError: 422,
-    NotFoundError: 404,
-    ConflictError: 409,
-    TrainingError: 409,
-    AccessError: 401,
-    BusyError: 503,
-    OutputError: 507,
-    StationError: 503,
-    MissingExtraError: 501,
-}
-_RETRY: Final = 5.0  # seconds, where a station that is closing or damaged says nothing about it
 _TOLD: Final = {
     400: "The body cannot be taken apart.",
     401: "Nobody is logged in, or the token is unknown.",
@@ -145,16 +115,9 @@ def tell_errors(app: FastAPI) -> None:
 
 
 def _tell_blemish_error(request: Request, error: Exception) -> Response:
-    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
-    wait = float(getattr(error, "retry_after", 0.0))
-    if isinstance(error, AccessError) and wait:
-        status = 429
-    if status == 503:
-        wait = wait or _RETRY
-    if status >= 500 and not isinstance(error, BusyError):  # too much to do is no fault: the metrics count it
-        LOG.error("%s: %s", type(error).__name__, error)
-    headers = {"retry-after": str(max(1, math.ceil(wait)))} if wait else None
-    return problem(request, status, type(error).__name__, str(error), headers)
+    assert isinstance(error, BlemishError)
+    refusal = refused(error)
+    return problem(request, refusal.status_code, refusal.kind, refusal.detail, refusal.headers)
 
 
 def _tell_invalid(request: Request, error: Exception) -> Response:

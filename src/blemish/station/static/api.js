@@ -42,25 +42,24 @@ const RETURN = 4500; // ms in which the browser has come again by itself where a
 export function follow(address, on, tellConnection = () => {}) {
   let events;
   let silence;
+  function listen() {
+    clearTimeout(silence);
+    silence = setTimeout(lose, SILENT);
+  }
   function open() {
     const mine = new EventSource(address);
-    const heard = () => {
-      clearTimeout(silence);
-      silence = setTimeout(lose, SILENT);
-      tellConnection(false);
-    };
     for (const [kind, take] of Object.entries({ open() {}, alive() {}, ...on })) {
       mine.addEventListener(kind, (event) => {
         take(event);
-        heard();
+        listen();
+        tellConnection(false);
       });
     }
     mine.addEventListener("error", () => setTimeout(() => {
       if (mine === events && mine.readyState !== EventSource.OPEN) lose();
     }, RETURN));
-    clearTimeout(silence);
-    silence = setTimeout(lose, SILENT);
     events = mine;
+    listen();
   }
   function close() {
     clearTimeout(silence);
