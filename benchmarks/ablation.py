@@ -6,7 +6,8 @@
 Half 1 is the paper's method with one thing changed, mostly what its last section leaves to future work. Every row
 trains for the same time, because some of the changes make a step cheaper. Half 2 begins with the paper's idea on our
 network, adds one ingredient of our method after the other, and ends with our method less one each. Every row trains
-for the same number of steps, on images prepared in the same way and with maps averaged over 3 x 3 cells.
+for the same number of steps, on images prepared in the same way and with maps averaged over 3 x 3 cells; colours,
+which are not trained, are left out of all.
 
 Training sees good images only, a fifth of them is held out as `blemish.fit` does, and the last step is the model.
 Variants live in this file: they are subclasses of the learners and networks, and functions that stand in for some of

@@ -24,10 +24,10 @@ from blemish.detection.detector import Detector
 from blemish.detection.engines import installed_engines
 from blemish.detection.runtime import Runtime
 from blemish.evaluation.metrics import image_auroc
-from blemish.images import read_image
 from blemish.learning.defects import STRUCTURAL, SURFACE, any_defect
 from blemish.learning.quantise import SPARED, calibration_images, quantised_graph
 from blemish.results import FloatArray
+from blemish.strips import GreyImage
 from figures import write_figures
 from throughput import median_seconds
 
@@ -41,26 +41,25 @@ def scores(runtime: Runtime, images: Iterable[FloatArray]) -> np.ndarray:
 def compare(detector: Detector, category: Path, repeats: int) -> dict[str, Any]:
     """Judge the same images by a model's graph and by quantised ones."""
     about = detector.description
-    prepare = about.preparation.apply
     good = read_good(category)
     ranging = calibration_images(about, [path for path in good if content_hash(path) in about.learned])
     samples = {content_hash(sample.path): sample for sample in read_category(category)}
     unseen = [sample for sha, sample in samples.items() if sha not in about.learned]
     rng = np.random.default_rng(0)
-    sets: dict[str, list[FloatArray]] = {"good": [], "synthetic": [], "real": []}
+    sets: dict[str, list[FloatArray]] = {"good": [], "synthetic": [], "real": []}  # as the graph takes them
     for sample in unseen:
-        image = prepare(read_image(sample.path))
+        image = about.preparation.prepared(GreyImage.open(sample.path))
         if not sample.is_good:
-            sets["real"].append(image)
+            sets["real"].append(image.all_pixels())
             continue
-        sets["good"].append(image)
+        sets["good"].append(image.all_pixels())
         for _ in range(N_DEFECTS):
-            damaged, _ = any_defect(0.5, (*STRUCTURAL, *SURFACE), rng)(image, rng)
-            sets["synthetic"].append(np.asarray(damaged, np.float32))
+            damaged, _ = any_defect(0.5, (*STRUCTURAL, *SURFACE), rng)(image.whole(), rng)
+            sets["synthetic"].append(image.with_grey(damaged).all_pixels())
     graphs = {"float32": detector.model.graph}
     for spared in SPARED:
         graphs[f"int8, {spared} layers spared"] = quantised_graph(detector.model.graph, ranging, spared)
-    found: dict[str, Any] = {"prepared": list(ranging[0].shape), "images": {n: len(s) for n, s in sets.items()}}
+    found: dict[str, Any] = {"prepared": list(ranging[0].shape[1:]), "images": {n: len(s) for n, s in sets.items()}}
     for engine in installed_engines():
         runtimes = {name: Runtime(graph, engine, threads=1) for name, graph in graphs.items()}
         seconds = median_seconds(

@@ -16,6 +16,8 @@ from blemish.detection.detector import Detector
 from blemish.detection.model_file import Description
 from blemish.detection.pose import Turning
 from blemish.detection.preparation import Preparation
+from blemish.images import read_image, rgb, write_image
+from blemish.learning.fit import enroll
 from blemish.learning.nearest import NearestSettings
 from blemish.learning.training import TrainingSummary
 from blemish.learning.triplets import PatchSettings
@@ -141,6 +143,25 @@ def test_the_reader_in_the_documents_turns_parts_as_blemish_does(
     detector = turned_detector.with_zones(ignored, turned_images[24:], alpha=0.2) if with_zones else turned_detector
     detector.save(tmp_path / "label.blemish")
     assert_the_reader_decides_like(detector, tmp_path / "label.blemish", turned_images[20:28])
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_the_reader_in_the_documents_sees_colours_as_blemish_does(
+    is_turned: bool, category_dir: Path, turned_images: list[Path], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "coloured").mkdir()
+    for path in turned_images if is_turned else sorted(category_dir.glob("train/good/*")):
+        grey = read_image(path)
+        blue, red = (rng.normal(mean, 0.02, grey.shape).astype(np.float32) for mean in (-0.05, 0.03))
+        write_image(tmp_path / "coloured" / path.name, rgb(grey, blue, red))
+    images = sorted((tmp_path / "coloured").iterdir())
+    detector = enroll(images[:12], alpha=0.2)
+    about = detector.description.preparation
+    assert about.coloured
+    assert (about.turning is not None) == is_turned
+    detector.save(tmp_path / "part.blemish")
+    assert_the_reader_decides_like(detector, tmp_path / "part.blemish", images[10:14])
 
 
 def assert_the_reader_decides_like(detector: Detector, model_path: Path, images: list[Path]) -> None:

@@ -12,14 +12,13 @@ import torch
 from blemish import Detector, Verdict
 from blemish.datasets import read_category
 from blemish.detection.evidence import PATCH, Patches, cut, find_evidence
-from blemish.detection.preparation import Preparation
+from blemish.detection.preparation import Preparation, Prepared
 from blemish.detection.scoring import Geometry
 from blemish.errors import ModelFileError
 from blemish.images import read_image
 from blemish.learning.pictures import patches_of
 from blemish.learning.reference import Reference, nearest_reference
 from blemish.results import Evidence, FloatArray
-from blemish.strips import GreyImage
 
 HALF = PATCH // 2
 GEOMETRY = Geometry(centre=2, stride=4, scale_y=2.0, scale_x=3.0)
@@ -39,7 +38,8 @@ def make_evidence(
     distance_map: FloatArray, score: float = 1.0, good: tuple[float, ...] = (), size: tuple[int, int] = (999, 999)
 ) -> Evidence:
     prepared = noise(4 * distance_map.shape[0], 4 * distance_map.shape[1])
-    return find_evidence(distance_map, score, good, GreyImage.of(prepared), None, None, GEOMETRY, size)
+    image = Prepared(*prepared.shape, lambda top, bottom: prepared[top:bottom])
+    return find_evidence(distance_map, score, good, image, None, None, GEOMETRY, size)
 
 
 # --- patches -----------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from blemish import Detector, accept, quantise
 from blemish.cli import app
 from blemish.datasets import content_hash, read_good
 from blemish.detection.engines import FLOAT32, INT8
+from blemish.detection.preparation import Prepared
 from blemish.detection.runtime import Distances
 from blemish.detection.verification import verify
 from blemish.errors import DatasetError, SettingError, TrainingError
@@ -21,7 +22,6 @@ from blemish.learning.defects import STRUCTURAL, SURFACE, Defect, any_defect
 from blemish.learning.nearest import LARGE_CROP
 from blemish.learning.quantise import Comparison, quantised_graph
 from blemish.results import FloatArray
-from blemish.strips import GreyImage
 
 Made = tuple[Detector, Comparison]
 
@@ -155,7 +155,7 @@ def test_what_changes_too_many_verdicts_or_does_not_pay_is_refused(
 class OneScore(Detector):
     """A detector that gives every image the same score."""
 
-    def measure(self, prepared: GreyImage, height: int, width: int) -> Distances:
+    def measure(self, prepared: Prepared, height: int, width: int) -> Distances:
         return replace(super().measure(prepared, height, width), score=1.0)
 
     def with_threads(self, threads: int) -> Detector:

@@ -305,14 +305,14 @@ class TestReasons:
 
     def test_say_how_much_images_are_shrunk(self) -> None:
         seen = replace(SEEN, height=3000, width=4000)
-        (said,) = seen.shrinking(seen.preparation(Reference.CATEGORY))
+        (said,) = seen.remarks(seen.preparation(Reference.CATEGORY))
         assert "from 3000 x 4000 pixels to 692 x 924" in said
         assert "4 pixels" in said
 
     @pytest.mark.parametrize("reference", Reference)
     def test_say_nothing_of_images_that_are_not_shrunk(self, reference: Reference) -> None:
         seen = replace(SEEN, height=200, width=300)
-        assert not seen.shrinking(seen.preparation(reference))
+        assert not seen.remarks(seen.preparation(reference))
 
     @pytest.mark.parametrize("explained", [0.0, 1.0])
     def test_say_what_was_asked_for_against_the_evidence(self, explained: float) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from blemish.detection import tiling
 from blemish.detection.detector import Detector
-from blemish.detection.preparation import Preparation
+from blemish.detection.preparation import Preparation, Prepared
 from blemish.detection.runtime import Distances, Runtime
 from blemish.detection.scoring import N_WORST
 from blemish.detection.tiling import at_once, measure, reach
@@ -18,7 +18,6 @@ from blemish.learning.graph import DistanceModel, build_graph
 from blemish.learning.network import NEAR, PATCH_SIZE, STRIDE, WIDE, BoundedNetwork, Sight, TripletNetwork
 from blemish.learning.reference import MEDOIDS, ToNearest, ToNearestHere, ToPrototype
 from blemish.results import FloatArray
-from blemish.strips import GreyImage
 
 BOUND = 1e-5  # of distances, as `tiling.measure` says
 OURS = Preparation(None, None, 1.0, 0.0, 1.0, 4, WIDE.view, 4, 2)
@@ -64,6 +63,10 @@ def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiling, "_CORE", 64)
 
 
+def as_it_is(image: FloatArray) -> Prepared:
+    return Prepared(*image.shape, lambda top, bottom: image[top:bottom])
+
+
 def assert_same(found: Distances, expected: Distances) -> None:
     np.testing.assert_allclose(found.distance_map, expected.distance_map, atol=BOUND, rtol=BOUND)
     for name in ("score", "max_distance", "mean_distance"):
@@ -77,14 +80,14 @@ class TestTiles:
     def test_measure_what_the_whole_image_measures(self, kind: str, size: tuple[int, int]) -> None:
         graph, preparation, n_worst = KINDS[kind]
         runtime, image = Runtime(graph), noise(*size)
-        assert_same(measure(runtime, GreyImage.of(image), preparation, n_worst), runtime.run(image))
+        assert_same(measure(runtime, as_it_is(image), preparation, n_worst), runtime.run(image))
 
     def test_leave_out_what_is_ignored(self, kind: str, size: tuple[int, int]) -> None:
         graph, preparation, n_worst = KINDS[kind]
         runtime, image = Runtime(graph), noise(*size)
         counted = (noise(*preparation.cells(*size), seed=5) > 0.3).astype(np.float32)
         counted[:, : 64 // preparation.stride] = 0  # whole tiles
-        found = measure(runtime, GreyImage.of(image), preparation, n_worst, counted)
+        found = measure(runtime, as_it_is(image), preparation, n_worst, counted)
         assert_same(found, runtime.run(image, counted))
         assert (found.distance_map[counted == 0] == 0).all()
 
@@ -93,10 +96,10 @@ class TestTiles:
         runtime, shapes = Runtime(graph), []
         run = runtime.run
         monkeypatch.setattr(runtime, "run", lambda image, counted: shapes.append(image.shape) or run(image, counted))
-        measure(runtime, GreyImage.of(noise(*size)), preparation, n_worst)
+        measure(runtime, as_it_is(noise(*size)), preparation, n_worst)
         assert len(shapes) > 1
         assert len(set(shapes)) == 1
-        assert max(shapes[0]) <= 64 + 2 * (reach(preparation) + 24)
+        assert max(shapes[0][1:]) <= 64 + 2 * (reach(preparation) + 24)
 
 
 @pytest.mark.parametrize("sight", [NEAR, WIDE], ids=["near", "wide"])
@@ -126,7 +129,7 @@ def test_an_image_that_is_compared_place_by_place_is_one_tile(kind: str) -> None
         graph, preparation, n_worst = prototype(69, 69), Preparation.of_squares(200, PATCH_SIZE, STRIDE), 1
     runtime = Runtime(graph)
     image = noise(preparation.height or 0, preparation.width or 0)
-    found, expected = measure(runtime, GreyImage.of(image), preparation, n_worst), runtime.run(image)
+    found, expected = measure(runtime, as_it_is(image), preparation, n_worst), runtime.run(image)
     assert (found.distance_map == expected.distance_map).all()
     assert (found.score, found.mean_distance, found.nearest) == (
         expected.score,
@@ -139,14 +142,14 @@ def test_a_usual_image_is_one_tile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiling, "WHOLE", 300 * 420)
     graph, preparation, n_worst = KINDS["ours, wide"]
     runtime, image = Runtime(graph), noise(300, 420)
-    found = measure(runtime, GreyImage.of(image), preparation, n_worst)
+    found = measure(runtime, as_it_is(image), preparation, n_worst)
     assert (found.distance_map == runtime.run(image).distance_map).all()
 
 
 def test_a_graph_that_scores_by_another_rule_is_refused() -> None:
     graph, preparation, _ = KINDS["ours, wide"]
     with pytest.raises(ModelFileError, match="by a rule that this Blemish does not know"):
-        measure(Runtime(graph), GreyImage.of(noise(300, 420)), preparation, n_worst=1)
+        measure(Runtime(graph), as_it_is(noise(300, 420)), preparation, n_worst=1)
 
 
 def test_a_detector_finds_in_tiles_what_it_finds_in_the_whole_image(

@@ -25,7 +25,7 @@ _OUTLINE: Final = (70, 235, 255)  # cyan, as on the overlays of `inspect`
 
 
 def contact_sheet(good: Path | str, *, seed: int = 0, progress: Progress = silent) -> bytes:
-    """Draw every kind of synthetic defect on good images, prepared and cut as `fit` does it.
+    """Draw every kind of synthetic defect on the grey of good images, prepared and cut as `fit` does it.
 
     Args:
         good: a folder of good images, a category folder in MVTec AD's layout, or a CSV; at least two images.

@@ -2,8 +2,9 @@
 
 In come PNG, JPEG, BMP, TIFF and WebP files of every usual kind, or numpy arrays; out goes ``(H, W)`` float32 in [0, 1]:
 8-bit samples are divided by 255, 16-bit ones by 65535, float samples are taken as they are and must lie in [0, 1].
-Colour becomes grey by its Rec. 601 luma, in float32. Transparent pixels are shown over black. EXIF orientation is
-applied, ICC profiles and gamma are not. A file holds one image: pages and animations are refused, not guessed at.
+Colour becomes grey by its Rec. 601 luma, in float32; what that leaves out, blue less grey and red less grey, can be had
+too (`colour_difference`). Transparent pixels are shown over black. EXIF orientation is applied, ICC profiles and gamma
+are not. A file holds one image: pages and animations are refused, not guessed at.
 
 Pillow alone opens files, because it notices truncated ones; OpenCV would return half a picture without a word.
 """
@@ -16,7 +17,7 @@ import secrets
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,11 +42,11 @@ _DEEP_SUFFIXES = frozenset({".png", ".tif", ".tiff"})  # those that can hold 16-
 _WHITE = {np.dtype(np.bool_): 1, np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
 # Rec. 601 in thousandths: 8-bit sums stay whole, so grey stored as RGB is exactly that grey.
 _LUMA = np.array([[299, 587, 114]], dtype=np.float32)
+DIFFERENCES = (2, 0)  # channels of RGB that tell, less the grey, all that grey leaves out: blue and red
 _ROWS = 1024  # of an image that are turned to grey at once
 _FLAT = 0.5 / 65535  # half a 16-bit step: smaller differences are rounding, not surface
 _OTHER_BYTE_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _GREY_ALPHA_16 = "LA;16B"  # Pillow's name for the samples of such a PNG
-_N_FAILURES_NAMED = 10  # that one error names
 _EXPORT = "Export it as an 8- or 16-bit grey or RGB PNG."
 
 
@@ -113,32 +114,6 @@ def decode_image(data: bytes) -> FloatArray:
     return _decode(io.BytesIO(data)).grey()
 
 
-def read_all(paths: Sequence[Path], use: Callable[[int, FloatArray], None] = lambda index, image: None) -> None:
-    """Read images one after the other, and name all that cannot be read, not only the first.
-
-    Args:
-        paths: image files.
-        use: called with the index and the picture of each that could be read.
-
-    Raises:
-        ImageError: some could not be read.
-    """
-    failures = []
-    for index, path in enumerate(paths):
-        try:
-            image = read_image(path)
-        except ImageError as error:
-            failures.append(str(error))
-        else:
-            use(index, image)
-    if failures:
-        more = "\n  ..." if len(failures) > _N_FAILURES_NAMED else ""
-        listed = "\n  ".join(failures[:_N_FAILURES_NAMED])
-        raise ImageError(
-            f"{len(failures)} of {len(paths)} images cannot be read. Repair or remove them:\n  {listed}{more}"
-        )
-
-
 def read_mask(path: Path | str) -> NDArray[np.bool_]:
     """Read a ground-truth mask: ``(H, W)`` bool, true where the file's pixel is anything but black."""
     return read_image(path) > 0
@@ -189,6 +164,50 @@ def as_image(array: NDArray[Any]) -> FloatArray:
     if pixels.shape[2] == 4:
         grey *= np.divide(pixels[:, :, 3], white, dtype=np.float32)
     return grey
+
+
+def colour_difference(array: NDArray[Any], channel: int) -> FloatArray:
+    """Tell how much more of a colour there is in an array than in its grey.
+
+    Args:
+        array: as for `as_image`.
+        channel: of RGB, one of ``DIFFERENCES``.
+
+    Returns:
+        ``(H, W)`` float32, blue less grey in [-0.886, 0.886], red less grey in [-0.701, 0.701]; 0 where all is grey.
+
+    Raises:
+        ImageError: as for `as_image`.
+
+    Source: ITU-R BT.601, colour-difference signals, not scaled.
+
+    Example:
+        >>> colour_difference(np.array([[[255, 0, 0], [255, 255, 255]]], dtype=np.uint8), 0).round(3).tolist()
+        [[0.7009999752044678, 0.0]]
+    """
+    pixels, grey = as_samples(array), as_image(array)
+    if pixels.ndim == 2:
+        return np.zeros_like(grey)
+    colour: FloatArray = np.divide(pixels[:, :, channel], _white(pixels), dtype=np.float32)
+    if pixels.shape[2] == 4:
+        colour *= np.divide(pixels[:, :, 3], _white(pixels), dtype=np.float32)
+    colour -= grey
+    return colour
+
+
+def rgb(grey: FloatArray, blue: FloatArray, red: FloatArray) -> FloatArray:
+    """Put a picture together again from its grey and its two `colour_difference`.
+
+    Args:
+        grey: ``(H, W)`` in [0, 1].
+        blue, red: blue less grey and red less grey, ``(H, W)``.
+
+    Returns:
+        ``(H, W, 3)`` float32, cut off at 0 and 1.
+    """
+    of_red, of_green, of_blue = _LUMA[0] / np.float32(1000)
+    green = -(of_blue * blue + of_red * red) / of_green
+    return np.asarray(np.clip(np.stack([grey + red, grey + green, grey + blue], axis=-1), 0, 1))
 
 
 def as_samples(array: NDArray[Any]) -> NDArray[Any]:

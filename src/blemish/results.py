@@ -64,7 +64,8 @@ class Evidence:
     distance: float  # of this place from good ones: the peak of the strongest region
     n_good: int  # good images whose scores are known: those that set the threshold
     n_good_below: int  # so many of them have a lower score
-    found: FloatArray = field(repr=False, compare=False)  # (s, s) float32 in [0, 1], around this place, as prepared
+    # Around this place, as prepared: (s, s) float32 in [0, 1], or (s, s, 3) RGB where the model looks at colours.
+    found: FloatArray = field(repr=False, compare=False)
     nearest: FloatArray | None = field(repr=False, compare=False)  # the same of the nearest good place; None: not kept
 
     def sentence(self) -> str:

@@ -1,24 +1,36 @@
 """A grey picture of any size that is never whole in memory as float32: it is made strip by strip of smaller samples.
 
-Most pictures are small enough to be made once and kept, so that nothing here costs them anything.
+Most pictures are small enough to be made once and kept, so that nothing here costs them anything. What colour adds to
+the grey is made anew each time that it is asked for: it is looked at once, and small. `read_all` opens many.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.images import Samples, as_image, as_samples, read_samples, resize, samples_of
+from blemish.errors import ImageError
+from blemish.images import (
+    DIFFERENCES,
+    Samples,
+    as_image,
+    as_samples,
+    colour_difference,
+    read_samples,
+    resize,
+    samples_of,
+)
 from blemish.results import FloatArray
 
 KEPT: Final = 2**25  # pixels of the largest picture that is kept as float32: 134 MB; most photographs are smaller
 STRIP: Final = 2**22  # pixels of a larger one that are float32 at once: 17 MB
+_N_FAILURES_NAMED: Final = 10  # that one error names
 
 
 class GreyImage:
@@ -27,45 +39,70 @@ class GreyImage:
     Args:
         height, width: its size in pixels, 1 or more.
         make: (first, last + 1) -> these rows, ``(last + 1 - first, W)`` float32.
+        samples: (first, last + 1) -> these rows with their colours, as `images.as_image` takes them; None: there are no
+            colours.
     """
 
-    def __init__(self, height: int, width: int, make: Callable[[int, int], FloatArray]) -> None:
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        make: Callable[[int, int], FloatArray],
+        samples: Callable[[int, int], NDArray[Any]] | None = None,
+    ) -> None:
         self.shape = height, width
         self._make = make
+        self._samples = samples
         self._is_kept = height * width > KEPT  # a larger one never is
 
-    @classmethod
-    def open(cls, path: Path | str) -> Self:
+    @staticmethod
+    def open(path: Path | str) -> GreyImage:
         """Read an image file.
 
         Raises:
             ImageError: as for `images.read_image`.
         """
-        return cls.of_samples(read_samples(path))
+        return GreyImage.of_samples(read_samples(path))
 
-    @classmethod
-    def decode(cls, data: bytes, name: str) -> Self:
+    @staticmethod
+    def decode(data: bytes, name: str) -> GreyImage:
         """Read the bytes of an image file as `open` reads the file; errors call it by its name.
 
         Raises:
             ImageError: as for `images.read_image`.
         """
-        return cls.of_samples(samples_of(data, name))
+        return GreyImage.of_samples(samples_of(data, name))
 
-    @classmethod
-    def of_samples(cls, samples: Samples) -> Self:
+    @staticmethod
+    def of_samples(samples: Samples) -> GreyImage:
         """Take an image file that was read already."""
-        return cls(samples.height, samples.width, lambda top, bottom: as_image(samples.rows(top, bottom)))
+        return GreyImage._of_rows(samples.height, samples.width, samples.rows)
 
-    @classmethod
-    def of(cls, array: NDArray[Any]) -> Self:
+    @staticmethod
+    def of(array: NDArray[Any]) -> GreyImage:
         """Take an array as `images.as_image` does, and turn it to grey when it is asked for.
 
         Raises:
             ImageError: it has another shape. What else is wrong with it is told when it is asked for.
         """
         samples = as_samples(array)
-        return cls(samples.shape[0], samples.shape[1], lambda top, bottom: as_image(samples[top:bottom]))
+        return GreyImage._of_rows(samples.shape[0], samples.shape[1], lambda top, bottom: samples[top:bottom])
+
+    @staticmethod
+    def _of_rows(height: int, width: int, rows: Callable[[int, int], NDArray[Any]]) -> GreyImage:
+        has_colours = rows(0, 1).ndim == 3
+        return GreyImage(height, width, lambda top, bottom: as_image(rows(top, bottom)), rows if has_colours else None)
+
+    def differences(self) -> tuple[GreyImage, ...]:
+        """Return what colour adds: blue less grey and red less grey (`images.colour_difference`); empty if nothing."""
+        samples = self._samples
+        if samples is None:
+            return ()
+
+        def difference(channel: int) -> GreyImage:
+            return GreyImage(*self.shape, lambda top, bottom: colour_difference(samples(top, bottom), channel))
+
+        return tuple(difference(channel) for channel in DIFFERENCES)
 
     def rows(self, top: int, bottom: int) -> FloatArray:
         """Return the rows from top to before bottom; they must not be changed.
@@ -115,6 +152,32 @@ class GreyImage:
             return self
         height, width = (max(1, round(factor * length)) for length in self.shape)
         return self.resized(height, width)
+
+
+def read_all(paths: Sequence[Path], use: Callable[[int, GreyImage], None] = lambda index, image: None) -> None:
+    """Read images one after the other, and name all that cannot be read, not only the first.
+
+    Args:
+        paths: image files.
+        use: called with the index and the picture of each that could be read.
+
+    Raises:
+        ImageError: some could not be read.
+    """
+    failures = []
+    for index, path in enumerate(paths):
+        try:
+            image = GreyImage.open(path)
+        except ImageError as error:
+            failures.append(str(error))
+        else:
+            use(index, image)
+    if failures:
+        more = "\n  ..." if len(failures) > _N_FAILURES_NAMED else ""
+        listed = "\n  ".join(failures[:_N_FAILURES_NAMED])
+        raise ImageError(
+            f"{len(failures)} of {len(paths)} images cannot be read. Repair or remove them:\n  {listed}{more}"
+        )
 
 
 def _resized_rows(image: GreyImage, height: int, width: int, top: int, bottom: int) -> FloatArray:

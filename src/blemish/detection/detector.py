@@ -90,8 +90,9 @@ class Detector:
         model = read_model(Path(path))
         if runtime == "auto":
             image = np.random.default_rng(0).random((_USUAL_SIDE, _USUAL_SIDE), dtype=np.float32)
+            prepared = model.description.preparation.prepared(GreyImage.of(image))
             names = installed_engines(model.description.precision)
-            runtime = fastest_engine(model.graph, model.description.preparation.apply(image), names)
+            runtime = fastest_engine(model.graph, prepared.all_pixels(), names)
         return cls(model, mm_per_pixel=mm_per_pixel, runtime=runtime)
 
     def save(self, path: Path | str) -> None:
@@ -328,7 +329,7 @@ class Detector:
         """Run the graph on a prepared image.
 
         Args:
-            prepared: ``(H, W)`` in [0, 1], by the model's preparation.
+            prepared: of ``(H, W)`` pixels, by the model's preparation.
             height, width: pixels of the image before that, to which the ignored zones belong.
 
         Raises:

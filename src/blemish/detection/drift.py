@@ -26,7 +26,7 @@ _CHECKS: Final = {  # statistic -> what to check when it has moved
     "sharpness": "the focus, and whether parts move while they are photographed",
     "height": "the settings of the camera",
     "width": "the settings of the camera",
-    "distance": "how parts lie before the camera, and whether most of them are defective",
+    "distance": "how parts lie before the camera, the tint of the light, and whether most of them are defective",
 }
 _MOST: Final = 95.0  # percent of the good images that are called most: those in the middle
 _N_SHUFFLES: Final = 2999  # of the rank test; the smallest share they can show, 1 in 3000, is far below the rate

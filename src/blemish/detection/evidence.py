@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 
 from blemish.detection.model_file import read_arrays
 from blemish.detection.pose import Pose
+from blemish.detection.preparation import Prepared
 from blemish.detection.scoring import Geometry
 from blemish.errors import ModelFileError
 from blemish.results import Evidence, FloatArray
-from blemish.strips import GreyImage
 
 PATCH: Final = 64  # prepared pixels a side that are shown: about what a cell sees most of
 _QUALITIES: Final = (85, 75, 65, 55, 45, 35, 25)  # of JPEG; the first whose file is small enough is taken
 _MOST_BYTES: Final = 1_200_000
-Pictures = NDArray[np.uint8]  # (n, P, Q), grey
+Pictures = NDArray[np.uint8]  # (n, P, Q) grey, or (n, P, Q, 3) RGB
 _Sample = TypeVar("_Sample", np.uint8, np.float32)
 
 
@@ -37,7 +37,7 @@ class Patches:
     places: NDArray[np.uint16]  # (embeddings, 3): picture, row, column, as `cut` takes them
 
     def show(self, index: int) -> FloatArray:
-        """Return what was around an embedding: ``(PATCH, PATCH)`` float32 in [0, 1]."""
+        """Return what was around an embedding: ``(PATCH, PATCH)``, of RGB ``(PATCH, PATCH, 3)``, float32 in [0, 1]."""
         picture, row, column = (int(value) for value in self.places[index])
         return np.asarray(cut(self.pictures[picture], row, column) / np.float32(255))
 
@@ -54,8 +54,9 @@ class Patches:
     def to_bytes(self) -> bytes:
         """Pack: a numpy archive of ``places``, of the ``size`` of a picture, and of a ``sheet`` of all as JPEG."""
         sheet = _sheet(self.pictures)
+        stored = sheet[..., ::-1] if sheet.ndim == 3 else sheet  # OpenCV's order is BGR
         for quality in _QUALITIES:
-            jpeg = cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+            jpeg = cv2.imencode(".jpg", stored, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
             if jpeg.size <= _MOST_BYTES:
                 break
         packed = io.BytesIO()
@@ -71,11 +72,12 @@ class Patches:
         """
         try:
             packed = read_arrays(data)
-            (n, height, width), places = packed["size"].tolist(), packed["places"]
-            sheet = np.asarray(cv2.imdecode(packed["sheet"], cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
+            (n, height, width, *colours), places = packed["size"].tolist(), packed["places"]
+            kind = cv2.IMREAD_COLOR if colours else cv2.IMREAD_GRAYSCALE
+            sheet = np.asarray(cv2.imdecode(packed["sheet"], kind), dtype=np.uint8)
             across = sheet.shape[1] // width
-            tiles = sheet.reshape(sheet.shape[0] // height, height, across, width).swapaxes(1, 2)
-            pictures = tiles.reshape(-1, height, width)[:n]
+            tiles = sheet.reshape(sheet.shape[0] // height, height, across, width, *colours).swapaxes(1, 2)
+            pictures = tiles.reshape(-1, height, width, *colours)[:n, ..., :: -1 if colours else 1]
             if places.shape[1:] != (3,) or (places >= [n, height, width]).any():
                 raise ValueError(f"places {places.shape} do not fit {n} pictures of {height} x {width} pixels")
         except Exception as error:  # whatever foreign bytes make numpy and OpenCV raise
@@ -89,15 +91,15 @@ def cut(picture: NDArray[_Sample], row: int, column: int) -> NDArray[_Sample]:
     """Cut the patch around a place of a picture; beyond the border the picture goes on as its border does.
 
     Args:
-        picture: ``(H, W)``.
+        picture: ``(H, W)``, or ``(H, W, 3)``.
         row, column: the first pixel past the middle of the patch.
 
     Returns:
-        ``(PATCH, PATCH)``.
+        ``(PATCH, PATCH)``, or ``(PATCH, PATCH, 3)``.
     """
     rows, columns = (
         np.clip(np.arange(first - PATCH // 2, first + PATCH // 2), 0, side - 1)
-        for first, side in zip((row, column), picture.shape, strict=True)
+        for first, side in zip((row, column), picture.shape[:2], strict=True)
     )
     return picture[np.ix_(rows, columns)]
 
@@ -106,7 +108,7 @@ def find_evidence(
     distance_map: FloatArray,
     score: float,
     good_scores: Iterable[float],
-    prepared: GreyImage,
+    prepared: Prepared,
     nearest: int | None,
     patches: Patches | None,
     geometry: Geometry,
@@ -119,7 +121,7 @@ def find_evidence(
         distance_map: ``(h, w)`` float32.
         score: of the image.
         good_scores: of the good images that set the threshold.
-        prepared: ``(H', W')``, the image as the graph takes it.
+        prepared: the image as the graph takes it, of ``(H', W')`` pixels.
         nearest: which embedding of the reference set is nearest to that of the worst cell; None: not told.
         patches: what these embeddings look like; None: not kept.
         geometry: of the cells on the image as it lay.
@@ -138,15 +140,16 @@ def find_evidence(
         distance=float(distance_map[i, j]),
         n_good=len(scores),
         n_good_below=sum(good < score for good in scores),
-        found=cut(prepared.rows(top, bottom), row - top, column),
+        found=cut(prepared.picture(top, bottom), row - top, column),
         nearest=shown,
     )
 
 
 def _sheet(pictures: Pictures) -> NDArray[np.uint8]:
-    """Lay pictures side by side, about as many across as down: ``(n, P, Q)`` to one picture."""
-    n, height, width = pictures.shape
+    """Lay pictures side by side, about as many across as down: ``(n, P, Q[, 3])`` to one picture."""
+    n, height, width, *colours = pictures.shape
     across = min(n, max(1, round((n * height / width) ** 0.5)))
     down = -(-n // across)
-    filled = np.concatenate([pictures, np.zeros((down * across - n, height, width), np.uint8)])
-    return filled.reshape(down, across, height, width).swapaxes(1, 2).reshape(down * height, across * width)
+    filled = np.concatenate([pictures, np.zeros((down * across - n, height, width, *colours), np.uint8)])
+    rows = filled.reshape(down, across, height, width, *colours).swapaxes(1, 2)
+    return rows.reshape(down * height, across * width, *colours)

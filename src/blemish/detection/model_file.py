@@ -34,8 +34,10 @@ from blemish.errors import ModelFileError
 from blemish.images import MAX_PIXELS, write_bytes
 from blemish.results import Threshold
 
-FORMAT: Final = 3  # raised when older versions of Blemish could no longer read the file
-_UNTURNED_FORMAT: Final = 2  # of files without `Preparation.turning`, which they can read: they would ignore it
+FORMAT: Final = 4  # raised when older versions of Blemish could no longer read the file
+# Of files that these can read, which would ignore what they do not know:
+_GREY_FORMAT: Final = 3  # without `Preparation.coloured`
+_UNTURNED_FORMAT: Final = 2  # without `Preparation.turning` too
 NEAREST: Final = "nearest"  # our method; all others are the paper's
 LEARNED: Final = "learned"  # role of an image in the provenance: the network or the prototype was made from it
 HELD_OUT: Final = "held out"  # it only set the threshold
@@ -124,8 +126,7 @@ def write_model(model: Model, path: Path) -> None:
 
 def model_to_bytes(model: Model) -> bytes:
     """Make the bytes of a model file."""
-    version = _UNTURNED_FORMAT if model.description.preparation.turning is None else FORMAT
-    description = {"format": version, **asdict(model.description)}
+    description = {"format": _format(model.description.preparation), **asdict(model.description)}
     arrays = io.BytesIO()
     np.savez(arrays, **model.weights)  # type: ignore[arg-type]
     parts = {
@@ -142,6 +143,13 @@ def model_to_bytes(model: Model) -> bytes:
         for name, data in parts.items():
             archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), data, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
+
+
+def _format(preparation: Preparation) -> int:
+    """Return the first format that has all that a preparation needs."""
+    if preparation.coloured:
+        return FORMAT
+    return _UNTURNED_FORMAT if preparation.turning is None else _GREY_FORMAT
 
 
 def read_model(path: Path) -> Model:
@@ -294,6 +302,8 @@ def _check_preparation(about: Preparation) -> None:
     if about.black is not None and about.white is not None:
         _require(_is_number(about.black) and _is_number(about.white), "black and white are finite numbers")
         _require(about.white - about.black > _LEAST_RANGE, f"white is more than {_LEAST_RANGE} above black")
+    _require(type(about.coloured) is bool, "coloured is true or false")
+    _require(about.black is not None or not about.coloured, "coloured has black and white")
     if about.turning is not None:
         _require(about.height is not None and about.width is not None, "turning has a height and a width")
         _check_turning(about.turning)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from blemish.detection.pose import Pose, Turning
 from blemish.detection.scoring import Geometry
-from blemish.images import own_range
+from blemish.images import DIFFERENCES, own_range, rgb
 from blemish.results import FloatArray
 from blemish.strips import STRIP, GreyImage
 
@@ -25,33 +25,66 @@ def shrunk(side: int, scale: float) -> float:
 
 
 class Prepared(GreyImage):
-    """An image as a graph takes it.
+    """An image as a graph takes it: grey, and where the graph asks for them what colour adds to it.
 
     Args:
         height, width, make: as for `GreyImage`.
         pose: how the part lay before the image was turned; None: it was not.
+        colours: blue less grey and red less grey, ``(H, W)`` in [0, 1], 0.5 where there is no colour; empty: not asked
+            for.
     """
 
     def __init__(
-        self, height: int, width: int, make: Callable[[int, int], FloatArray], pose: Pose | None = None
+        self,
+        height: int,
+        width: int,
+        make: Callable[[int, int], FloatArray],
+        pose: Pose | None = None,
+        colours: tuple[GreyImage, ...] = (),
     ) -> None:
         super().__init__(height, width, make)
         self.pose = pose
+        self._colours = colours
 
-    def with_pixels(self, pixels: FloatArray) -> Prepared:
-        """Return another picture ``(H, W)`` of the part as it lies here."""
-        height, width = pixels.shape
-        return Prepared(height, width, lambda top, bottom: pixels[top:bottom], self.pose)
+    def pixels(self, top: int, bottom: int) -> FloatArray:
+        """Return the rows from top to before bottom as a graph takes them: ``(1 or 3, rows, W)``."""
+        return np.stack([plane.rows(top, bottom) for plane in (self, *self._colours)])
+
+    def all_pixels(self) -> FloatArray:
+        """Return all rows as a graph takes them: ``(1 or 3, H, W)``."""
+        return self.pixels(0, self.shape[0])
+
+    def picture(self, top: int, bottom: int) -> FloatArray:
+        """Return some rows to look at, see `picture`."""
+        return picture(self.pixels(top, bottom))
+
+    def with_grey(self, grey: FloatArray) -> Prepared:
+        """Return the part as it lies here and in the colours that it has here, but with another grey, ``(H, W)``."""
+        return Prepared(*self.shape, lambda top, bottom: grey[top:bottom], self.pose, self._colours)
+
+
+def picture(pixels: FloatArray) -> FloatArray:
+    """Make what a graph takes something to look at.
+
+    Args:
+        pixels: ``(1 or 3, H, W)``, as `Prepared.pixels` returns them.
+
+    Returns:
+        ``(H, W)`` grey or ``(H, W, 3)`` RGB, float32 in [0, 1].
+    """
+    grey, *colours = pixels
+    return rgb(grey, *(2 * plane - 1 for plane in colours)) if colours else grey
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """Size, grey range and turn of prepared images, and the cells that the network makes of them.
+    """Size, grey range, colours and turn of prepared images, and the cells that the network makes of them.
 
     Two sizes are possible: one and the same ``height`` and ``width`` for all, or the image's own size times ``scale``,
     which keeps its shape. Two grey ranges are possible: each image's own (the paper's), or ``black`` to ``white`` for
     all, which keeps what a brighter or darker image has to say. Where parts lie in different turns, and all images have
-    one size, every image is turned until its part lies as on the others (``turning``).
+    one size, every image is turned until its part lies as on the others (``turning``). Where good images have colours,
+    what colour adds to the grey is prepared like it (``coloured``).
     """
 
     height: int | None  # rows of prepared images; None: the image's own times scale
@@ -64,6 +97,7 @@ class Preparation:
     stride: int  # prepared pixels from cell to cell
     centre: float  # prepared pixels from the upper (left) edge of the image to the centre of the first cell
     turning: Turning | None = None  # by what images are turned; None: they are not
+    coloured: bool = False  # blue less grey and red less grey are taken beside the grey; needs black and white
 
     @classmethod
     def of_squares(cls, side: int, patch_size: int, stride: int) -> Preparation:
@@ -93,7 +127,7 @@ class Preparation:
         return round(shrunk(side, self.scale))
 
     def apply(self, image: FloatArray) -> FloatArray:
-        """Prepare an image that is whole in memory, as `prepared` does.
+        """Prepare the grey of an image that is whole in memory, as `prepared` does.
 
         Args:
             image: ``(H, W)`` float32 in [0, 1], as `images.read_image` returns it.
@@ -110,28 +144,39 @@ class Preparation:
             image: ``(H, W)`` in [0, 1].
 
         Returns:
-            ``(H', W')`` in [0, 1]; grey values beyond black and white are cut off.
+            ``(H', W')`` in [0, 1]; what lies beyond black and white is cut off. With ``coloured`` it has colours too, a
+            grey image none of any strength.
         """
-        as_it_lies = self._as_it_lies(image)
-        if self.turning is None:
-            return as_it_lies
-        pose = self.turning.pose(as_it_lies.whole())
-        turned, (height, width) = pose.turned(as_it_lies.whole()), as_it_lies.shape
-        return Prepared(height, width, lambda top, bottom: turned[top:bottom], pose)
-
-    def _as_it_lies(self, image: GreyImage) -> Prepared:
         resized = image.resized(*self.size(*image.shape))
         if self.black is None or self.white is None:
             black, span = own_range(*resized.range())
         else:
             black, span = np.float32(self.black), np.float32(self.white - self.black)
+        as_it_lies = self._as_it_lies(resized, lambda grey: (grey - black) / span)
+        colours = self._colours_as_they_lie(image, span) if self.coloured else ()
+        pose = None if self.turning is None else self.turning.pose(as_it_lies.whole())
+        if pose is not None:
+            as_it_lies, *rest = (_turned(plane, pose) for plane in (as_it_lies, *colours))
+            colours = tuple(rest)
+        return Prepared(*as_it_lies.shape, as_it_lies.rows, pose, colours)
 
-        def stretched(top: int, bottom: int) -> FloatArray:
-            return np.asarray(np.clip((resized.rows(top, bottom) - black) / span, 0, 1))
+    def _colours_as_they_lie(self, image: GreyImage, span: np.float32) -> tuple[GreyImage, ...]:
+        size = self.size(*image.shape)
+        planes = tuple(plane.resized(*size) for plane in image.differences())
+        if not planes:  # a grey image among coloured ones
+            none = GreyImage(*size, lambda top, bottom: np.zeros((bottom - top, size[1]), dtype=np.float32))
+            planes = (none,) * len(DIFFERENCES)
+        return tuple(self._as_it_lies(plane, lambda more: 0.5 + 0.5 * more / span) for plane in planes)
 
-        return self._continued(Prepared(*resized.shape, stretched))
+    def _as_it_lies(self, resized: GreyImage, stretched: Callable[[FloatArray], FloatArray]) -> GreyImage:
+        """Bring the values of one plane of an image, which has its size, into [0, 1], and continue it."""
 
-    def _continued(self, image: Prepared) -> Prepared:
+        def rows(top: int, bottom: int) -> FloatArray:
+            return np.asarray(np.clip(stretched(resized.rows(top, bottom)), 0, 1))
+
+        return self._continued(GreyImage(*resized.shape, rows))
+
+    def _continued(self, image: GreyImage) -> GreyImage:
         height, width = image.shape
         below, right = (-side % self.multiple for side in image.shape)
         if not below and not right:
@@ -141,7 +186,7 @@ class Preparation:
             rows = image.rows(min(top, height - 1), min(bottom, height))
             return np.pad(rows, ((0, bottom - top - len(rows)), (0, right)), mode="edge")
 
-        return Prepared(height + below, width + right, continued)
+        return GreyImage(height + below, width + right, continued)
 
     def cells(self, height: int, width: int) -> tuple[int, int]:
         """Return the rows and columns of the distance map of a prepared image of this size."""
@@ -162,11 +207,11 @@ class Preparation:
         share = self._mask(mask, height, width).whole()
         return (share if pose is None else pose.turned(share)) > _TOUCHED
 
-    def _mask(self, mask: NDArray[np.bool_], height: int, width: int) -> Prepared:
+    def _mask(self, mask: NDArray[np.bool_], height: int, width: int) -> GreyImage:
         rows, columns = mask.shape
         grey = GreyImage(rows, columns, lambda top, bottom: mask[top:bottom].astype(np.float32))
         resized = grey.resized(*self.size(height, width))
-        return self._continued(Prepared(*resized.shape, resized.rows))
+        return self._continued(resized)
 
     def counted(
         self, ignored: NDArray[np.bool_] | None, height: int, width: int, pose: Pose | None = None
@@ -207,3 +252,8 @@ class Preparation:
         """Say where cells lie on an image of this size."""
         rows, columns = self.size(height, width)
         return Geometry(self.centre, self.stride, scale_y=height / rows, scale_x=width / columns)
+
+
+def _turned(plane: GreyImage, pose: Pose) -> GreyImage:
+    turned = pose.turned(plane.whole())
+    return GreyImage(*plane.shape, lambda top, bottom: turned[top:bottom])

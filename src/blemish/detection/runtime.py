@@ -78,7 +78,8 @@ class Runtime:
         """Measure one prepared image.
 
         Args:
-            image: ``(H, W)`` float32 in [0, 1], of the size the graph was made for.
+            image: ``(H, W)`` or ``(1, H, W)`` float32 in [0, 1], of the size the graph was made for; ``(3, H, W)`` for
+                a graph that takes colours too, as `preparation.Prepared.pixels` returns them.
             counted: ``(h, w)`` float32, 1 for cells that count and 0 for others, or ``(1, 1)``; None: all count.
 
         Raises:
@@ -86,7 +87,7 @@ class Runtime:
         """
         if counted is not None and not self.takes_zones:
             raise ModelFileError(f"The graph in the model file is of a Blemish that had no zones. {_REMEDY}")
-        pixels = np.ascontiguousarray(image, dtype=np.float32)[None, None]  # (1, 1, H, W)
+        pixels = np.ascontiguousarray(image, dtype=np.float32).reshape(1, -1, *image.shape[-2:])  # (1, 1 or 3, H, W)
         try:
             inputs = {"pixels": pixels}
             if self.takes_zones:
@@ -98,7 +99,7 @@ class Runtime:
             found = Distances(told["distance_map"][0], score, maximum, mean, nearest)
         except Exception as error:  # as above
             raise ModelFileError(
-                f"The graph in the model file fails on {image.shape[0]} x {image.shape[1]} pixels: {error}. {_REMEDY}"
+                f"The graph in the model file fails on {image.shape[-2]} x {image.shape[-1]} pixels: {error}. {_REMEDY}"
             ) from error
         if not (np.isfinite(found.distance_map).all() and np.isfinite([score, maximum, mean]).all()):
             raise ModelFileError(f"The graph in the model file gives distances that are not finite. {_REMEDY}")

@@ -18,12 +18,11 @@ from typing import Final
 
 import numpy as np
 
-from blemish.detection.preparation import Preparation
+from blemish.detection.preparation import Preparation, Prepared
 from blemish.detection.runtime import TOLERANCE, Distances, Runtime
 from blemish.detection.scoring import mean_of_worst
 from blemish.errors import ModelFileError
 from blemish.results import FloatArray
-from blemish.strips import GreyImage
 
 WHOLE: Final = 2**20  # prepared pixels that the graph is given at once; with a bank it takes 0.3 GB for them
 _CORE: Final = 512  # prepared pixels a side for whose cells a tile is there
@@ -32,11 +31,16 @@ _AVERAGED: Final = 1  # cells on every side of one over which its distance is av
 
 
 def at_once(image: FloatArray, preparation: Preparation) -> FloatArray:
-    """Return a prepared image ``(H, W)``, or its upper left part where the whole is too large for a graph at once."""
-    if preparation.height is not None or image.size <= WHOLE:
+    """Return the pixels of a prepared image, or its upper left part where the whole is too large for a graph at once.
+
+    Args:
+        image: ``(..., H, W)``.
+        preparation: how it was prepared.
+    """
+    if preparation.height is not None or math.prod(image.shape[-2:]) <= WHOLE:
         return image
     side = math.isqrt(WHOLE)
-    return np.ascontiguousarray(image[:side, :side])
+    return np.ascontiguousarray(image[..., :side, :side])
 
 
 @dataclass(frozen=True)
@@ -50,13 +54,13 @@ class _Span:
 
 
 def measure(
-    runtime: Runtime, image: GreyImage, preparation: Preparation, n_worst: int, counted: FloatArray | None = None
+    runtime: Runtime, image: Prepared, preparation: Preparation, n_worst: int, counted: FloatArray | None = None
 ) -> Distances:
     """Measure one prepared image of any size.
 
     Args:
         runtime: runs the graph.
-        image: ``(H, W)`` in [0, 1], prepared.
+        image: prepared, of ``(H, W)`` pixels.
         preparation: how.
         n_worst: the graph's score is `scoring.mean_of_worst` of so many cells.
         counted: ``(h, w)`` float32, 1 for cells that count, of which there are some, and 0 for others; None: all count.
@@ -70,15 +74,15 @@ def measure(
         ModelFileError: as for `Runtime.run`, or the graph scores by another rule.
     """
     if preparation.height is not None or image.shape[0] * image.shape[1] <= WHOLE or not runtime.takes_zones:
-        return runtime.run(image.whole(), counted)
+        return runtime.run(image.all_pixels(), counted)
     h, w = preparation.cells(*image.shape)
     distance_map = np.zeros((h, w), dtype=np.float32)
     total, n_counted, nearest = 0.0, 0, {}
     for rows in _spans(image.shape[0], h, preparation):
-        strip = image.rows(rows.start, rows.stop)
+        strip = image.pixels(rows.start, rows.stop)
         for columns in _spans(image.shape[1], w, preparation):
-            pixels = strip[:, columns.start : columns.stop]
-            inside = np.zeros(preparation.cells(*pixels.shape), dtype=np.float32)
+            pixels = strip[:, :, columns.start : columns.stop]
+            inside = np.zeros(preparation.cells(*pixels.shape[1:]), dtype=np.float32)
             inside[rows.inner, columns.inner] = 1 if counted is None else counted[rows.cells, columns.cells]
             n = int(inside.sum())
             if n == 0:

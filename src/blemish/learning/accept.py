@@ -23,19 +23,19 @@ from blemish.detection.evidence import Patches
 from blemish.detection.former import digest, with_graph
 from blemish.detection.history import changed
 from blemish.detection.model_file import LEARNED, NEAREST, Description
+from blemish.detection.preparation import picture
 from blemish.detection.scoring import N_WORST
 from blemish.detection.tiling import at_once
 from blemish.detection.zones import from_text
 from blemish.errors import ImageError, SettingError, TrainingError
-from blemish.images import read_all
 from blemish.learning.assembly import MOST_CELLS_OF_ONE, MOST_REFERENCES, SMOOTHING, too_large
 from blemish.learning.graph import DistanceModel, build_graph, check_graph, read_reference
-from blemish.learning.network import bounded_network
+from blemish.learning.network import our_network
 from blemish.learning.pictures import patches_of
 from blemish.learning.reference import embed, extended
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray, Verdict
-from blemish.strips import GreyImage
+from blemish.strips import GreyImage, read_all
 
 _N_CHECKED: Final = 2  # images on which graph and PyTorch are compared
 
@@ -81,7 +81,7 @@ def accept(
     different = by_content([Path(path) for path in images])
     if not different:
         raise SettingError("Found no images to accept; expected good parts that were stopped wrongly.")
-    network, reference = bounded_network(detector.model.weights), read_reference(detector.model.graph)
+    network, reference = our_network(detector.model.weights), read_reference(detector.model.graph)
     prepared, counted = _prepared(about, list(different.values()), progress)
     model = DistanceModel(network, reference, SMOOTHING, N_WORST).eval()
     checked = [at_once(image, about.preparation) for image in prepared[:_N_CHECKED]]
@@ -98,7 +98,7 @@ def accept(
     if model_file.patches is not None:
         # An accept that was undone has left its places behind; the graph counts on from the reference set as it is.
         kept = Patches.from_bytes(model_file.patches).first(len(reference.vectors))
-        patches = kept.joined(patches_of(added, embeddings, lambda index: prepared[index]))
+        patches = kept.joined(patches_of(added, embeddings, lambda index: picture(prepared[index])))
         model_file = replace(model_file, patches=patches.to_bytes())
     accepted = Detector(model_file, mm_per_pixel=detector.mm_per_pixel, runtime=detector.runtime)
     _refuse_if_missed(detector, accepted, defective, progress)
@@ -108,19 +108,19 @@ def accept(
 def _prepared(
     about: Description, paths: Sequence[Path], progress: Progress
 ) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Prepare images, and say which of their cells count."""
+    """Prepare images, ``(1 or 3, H, W)`` each, and say which of their cells count."""
     ignored = np.zeros((1, 1), dtype=bool) if about.ignored is None else from_text(about.ignored)
     prepared: list[FloatArray] = []
     counted: list[FloatArray] = []
 
-    def keep(index: int, pixels: FloatArray) -> None:
-        image = about.preparation.prepared(GreyImage.of(pixels))
+    def keep(index: int, source: GreyImage) -> None:
+        image = about.preparation.prepared(source)
         # One size for all is that of usual images, and never too large.
         if about.preparation.height is None and math.prod(about.preparation.cells(*image.shape)) > MOST_CELLS_OF_ONE:
-            raise ImageError(too_large(paths[index], pixels.shape, image.shape, MOST_CELLS_OF_ONE))
-        cells = about.preparation.counted(ignored, pixels.shape[0], pixels.shape[1], image.pose)
+            raise ImageError(too_large(paths[index], source.shape, image.shape, MOST_CELLS_OF_ONE))
+        cells = about.preparation.counted(ignored, *source.shape, image.pose)
         assert cells is not None, "a mask was given"
-        prepared.append(image.whole())
+        prepared.append(image.all_pixels())
         counted.append(cells)
         progress("reading images", index + 1, len(paths))
 

@@ -31,14 +31,24 @@ from blemish.detection.scoring import N_WORST
 from blemish.detection.tiling import at_once
 from blemish.detection.zones import to_text
 from blemish.errors import DatasetError, SettingError
-from blemish.images import read_image
 from blemish.learning.graph import DistanceModel, build_graph, check_graph, mean_of_worst, smooth
 from blemish.learning.nearest import PreparedImages
-from blemish.learning.network import PATCH_SIZE, STRIDE, BoundedNetwork, TripletNetwork, weights_to_arrays
+from blemish.learning.network import (
+    COLOUR_SHARE,
+    GREY_SHARE,
+    PATCH_SIZE,
+    STRIDE,
+    BoundedNetwork,
+    ColouredNetwork,
+    TripletNetwork,
+    cell_colours,
+    weights_to_arrays,
+)
 from blemish.learning.pictures import patches_of
 from blemish.learning.reference import (
     BANK,
     SHARES,
+    SQUARE_FLOOR,
     Reference,
     ToNearest,
     ToNearestHere,
@@ -47,9 +57,11 @@ from blemish.learning.reference import (
     mean_embedding,
     nearest_reference,
     reference_of_shares,
+    some_cells,
 )
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray, Threshold
+from blemish.strips import GreyImage
 
 SMOOTHING: Final = 3  # cells a side over which our distances are averaged: single cells are noise
 MOST_REFERENCES: Final = 200  # good images behind our reference set; more of them add little but time
@@ -57,6 +69,11 @@ _MOST_CELLS: Final = 4_000_000  # of all of them together, which are in memory a
 MOST_CELLS_OF_ONE: Final = 400_000  # of one of them, which the network embeds whole: some 400 MB for a while
 _HELD_OUT_SHARE: Final = 0.2  # share of the good images that set the threshold and are kept out of training
 _LEAST_REFERENCE: Final = 16  # good images left for the reference set where more than a fifth is held out
+_COLOUR_WORTH: Final = 4.0  # distance of good colours from each other, as a multiple of that in grey
+_MOST_GAIN: Final = 100.0  # of colours: one level of 255 then weighs as much as nearly the farthest in grey
+_N_FOR_COLOUR: Final = 16  # images that tell what they are worth
+_CELLS_COMPARED: Final = 1024  # of each of them
+_CANDIDATES: Final = 8  # times as many cells of the others, among which the most alike is looked for
 _N_CHECKED: Final = 2  # images on which graph and PyTorch are compared
 _SUSPECT: Final = 8.0  # robust standard deviations above the usual score at which a good image is suspected
 _FEWEST_JUDGED: Final = 10  # scores that tell what is usual
@@ -209,9 +226,14 @@ def nearest_detector(
     generator = torch.Generator().manual_seed(terms.seed)
     order = torch.randperm(len(prepared), generator=generator).tolist()
     chosen = _all_of(prepared, images.learned) if images.in_turn else sorted(within_memory(prepared, order))
+    whole: BoundedNetwork | ColouredNetwork = network
+    if preparation.coloured:
+        few = [chosen[i] for i in np.linspace(0, len(chosen) - 1, min(len(chosen), _N_FOR_COLOUR)).round().astype(int)]
+        counts = [terms.counted(preparation, prepared, index) for index in few]
+        whole = coloured_network(network, [prepared.pixels(index) for index in few], kind, generator, counts)
     embeddings: list[Tensor] = []
     for done, index in enumerate(chosen, start=1):
-        embeddings += embed(network, [prepared.whole(index)])
+        embeddings += embed(whole, [prepared.pixels(index)])
         progress("making the reference set", done, len(chosen))
     counted = [terms.counted(preparation, prepared, index) for index in chosen]
     # Of the few that set the limit too, none is left out: it would promise more than is known of parts like them.
@@ -219,8 +241,8 @@ def nearest_detector(
     usual = [index for index in range(len(chosen)) if index not in suspects]
     good = [embeddings[index] for index in usual]
     reference = (reference_of_shares if images.in_turn else nearest_reference)(good, kind, generator)
-    patches = patches_of(reference, good, lambda index: prepared.whole(chosen[usual[index]]))
-    model = DistanceModel(network, reference, SMOOTHING, N_WORST).eval()
+    patches = patches_of(reference, good, lambda index: prepared.picture(chosen[usual[index]]))
+    model = DistanceModel(whole, reference, SMOOTHING, N_WORST).eval()
     said = list(notes)
     if suspects:
         named = ", ".join(images.learned[chosen[index]].name for index in suspects)
@@ -242,6 +264,69 @@ def nearest_detector(
         in_turn=found,
         progress=progress,
     )
+
+
+def coloured_network(
+    network: BoundedNetwork,
+    images: Sequence[FloatArray],
+    kind: Reference,
+    generator: torch.Generator,
+    counted: Sequence[FloatArray | None] = (),
+) -> ColouredNetwork:
+    """Add colours to a network that sees grey, so that they are worth what they tell of these images.
+
+    Every cell is compared with that cell of the other good images which looks most like it in grey. How far their
+    colours lie apart is what good colours do; it is made `_COLOUR_WORTH` times as much of a distance as what lies
+    between the two in grey. So the steadier the colours of good parts are, the more a difference of them counts.
+
+    Args:
+        network: trained.
+        images: good ones, prepared, ``(3, H, W)`` each, at least two.
+        kind: where embeddings are compared.
+        generator: of the cells that are compared.
+        counted: as for `scores_in_turn`.
+    """
+    seen = embed(network, [image[:1] for image in images])
+    colours = [cell_colours(torch.from_numpy(image[1:])) for image in images]
+    both = [torch.cat(each) for each in zip(seen, colours, strict=True)]  # (D + 2, h, w)
+    apart = torch.cat([_from_most_alike(both, index, kind, generator, counted) for index in range(len(both))])
+    grey, colour = apart[:, :-2].square().sum(dim=1).mean(), apart[:, -2:].square().sum(dim=1).mean()
+    worth = _COLOUR_WORTH * (grey.clamp_min(SQUARE_FLOOR) / colour).sqrt()
+    gain = float(worth * GREY_SHARE / (COLOUR_SHARE * BoundedNetwork.RADIUS))
+    usual = torch.cat([each.flatten(1) for each in colours], dim=1).median(dim=1).values  # (2,)
+    return ColouredNetwork(network, usual, min(gain, _MOST_GAIN)).eval()
+
+
+def _from_most_alike(
+    both: Sequence[Tensor],
+    index: int,
+    kind: Reference,
+    generator: torch.Generator,
+    counted: Sequence[FloatArray | None],
+) -> Tensor:
+    """Tell some cells of an image from those of the others that look most like them in grey.
+
+    Args:
+        both: ``(D + 2, h, w)`` of every image: its embedding in grey and its colours.
+        index: of the image.
+        kind: at the same location, or among some cells from anywhere.
+        generator: of the cells.
+        counted: as for `scores_in_turn`.
+
+    Returns:
+        The differences, ``(n, D + 2)``.
+    """
+    cells, whence = some_cells([both[index]], _CELLS_COMPARED, generator)  # (n, D + 2), (n, 3)
+    rows, columns = whence[:, 1], whence[:, 2]
+    counts = _weights(counted, index).expand(both[index].shape[1:])[rows, columns] > 0  # (n,)
+    cells, rows, columns = cells[counts], rows[counts], columns[counts]
+    others = [each for other, each in enumerate(both) if other != index]
+    if kind is Reference.LOCATION:
+        there = torch.stack([each[:, rows, columns].T for each in others], dim=1)  # (n, others, D + 2)
+        most_alike = (there[..., :-2] @ cells[:, :-2, None]).squeeze(2).argmax(dim=1)  # (n,)
+        return cells - there[torch.arange(len(cells)), most_alike]
+    there, _ = some_cells(others, _CELLS_COMPARED * _CANDIDATES, generator)  # (m, D + 2)
+    return cells - there[(cells[:, :-2] @ there[:, :-2].T).argmax(dim=1)]
 
 
 def within_memory(prepared: PreparedImages, order: Sequence[int]) -> list[int]:
@@ -422,7 +507,8 @@ def build_detector(
     """Write the graph of a model, prove it, and set the threshold, by held-out images or those left out in turn."""
     graph = build_graph(model)
     first = (*images.held_out, *images.learned)[:_N_CHECKED]
-    checked = (at_once(preparation.apply(read_image(path)), preparation) for path in first)
+    prepared = (preparation.prepared(GreyImage.open(path)) for path in first)
+    checked = (at_once(image.all_pixels(), preparation) for image in prepared)
     description = Description(
         category=images.category,
         method=making.method,

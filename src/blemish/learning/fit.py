@@ -16,7 +16,6 @@ from blemish.detection.decision import require_alpha
 from blemish.detection.detector import Detector
 from blemish.detection.model_file import LEARNED, NEAREST, TAUGHT
 from blemish.errors import DatasetError, SettingError
-from blemish.images import read_all
 from blemish.learning.assembly import (
     GoodImages,
     Making,
@@ -37,6 +36,7 @@ from blemish.learning.survey import survey
 from blemish.learning.training import DEFAULT_MINUTES, train
 from blemish.learning.triplets import PAPER_SCALES, PatchPyramid, PatchSettings, PatchTriplets, TrainingImage
 from blemish.progress import Progress, silent
+from blemish.strips import read_all
 
 PAPER_METHODS: Final = {"tayeh2020": "random_erasing", "staar2019": "gaussian_noise"}  # -> what makes a negative
 METHODS: Final = (NEAREST, *PAPER_METHODS)
@@ -209,7 +209,7 @@ def _fit_nearest(
         "waited_s": learner.waited_s,
         "start": start.about if start else None,
     }
-    notes = [seen.reasons(kind), *seen.shrinking(preparation)]
+    notes = [seen.reasons(kind), *seen.remarks(preparation)]
     if "minutes" in duration and summary.steps == most_steps:
         notes.append(
             f"Training ended after {most_steps} steps, {steps_an_image} for each of the {len(images.learned)} images "
@@ -361,7 +361,7 @@ def enroll_network(
         terms,
         kind=kind,
         preparation=preparation,
-        notes=[seen.reasons(kind), *seen.shrinking(preparation)],
+        notes=[seen.reasons(kind), *seen.remarks(preparation)],
         making=making,
         progress=progress,
     )

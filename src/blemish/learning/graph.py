@@ -22,13 +22,24 @@ from torch import Tensor, nn
 from blemish.detection.runtime import Runtime
 from blemish.detection.scoring import WORST_OF, n_scored
 from blemish.errors import ModelFileError, TrainingError
-from blemish.learning.network import BoundedBlock, BoundedNetwork, ResidualBlock, TripletNetwork
+from blemish.learning.network import (
+    COLOUR_SHARE,
+    COLOURED,
+    GREY_SHARE,
+    BoundedBlock,
+    BoundedNetwork,
+    ColouredNetwork,
+    ResidualBlock,
+    TripletNetwork,
+)
 from blemish.learning.reference import (
     SHIFT,
     SQUARE_FLOOR,
     ToNearest,
     ToNearestHere,
     ToPrototype,
+    as_batch,
+    completed,
     distance_of_product,
 )
 from blemish.results import FloatArray
@@ -36,7 +47,7 @@ from blemish.results import FloatArray
 # Largest accepted difference of a distance between graph and PyTorch. Above a distance of 1 it is a share of the
 # distance: the paper's distances have no upper bound, and float32 carries seven digits of whatever they are.
 TOLERANCE: Final = 1e-4
-Network = TripletNetwork | BoundedNetwork
+Network = TripletNetwork | BoundedNetwork | ColouredNetwork
 _OPSET: Final = 18
 _IR_VERSION: Final = 10  # read by every ONNX Runtime since 1.18
 
@@ -58,7 +69,7 @@ class DistanceModel(nn.Module):
         self.network, self.reference, self.smoothing, self.n_worst = network, reference, smoothing, n_worst
 
     def forward(self, pixels: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Map ``(B, 1, H, W)`` to the distance map ``(B, h, w)``, and score, maximum and mean, ``(B,)`` each.
+        """Map ``(B, 1 or 3, H, W)`` to the distance map ``(B, h, w)``, and score, maximum and mean, ``(B,)`` each.
 
         Cells where ``counted``, ``(h, w)`` or ``(1, 1)`` for all, is 0 and not 1, have distance 0 and do not count.
         """
@@ -142,7 +153,17 @@ class _GraphWriter:
     def cut(self, x: str, axes: tuple[int, ...], starts: tuple[int, ...], ends: tuple[int, ...]) -> str:
         return self.step("Slice", x, self.integers(*starts), self.integers(*ends), self.integers(*axes))
 
-    def half_precision(self, value: Tensor) -> str:
+    def embeddings(self, value: Tensor, axis: int) -> str:
+        """Write embeddings, whose numbers lie along an axis, as the file keeps them (`reference.kept`)."""
+        if value.shape[axis] != COLOURED:
+            return self._half_precision(value)
+        numbers = self._half_precision(value.narrow(axis, 0, COLOURED - 1))
+        squares = self.step("ReduceSumSquare", numbers, self.integers(axis), keepdims=1)
+        left = self.step("Sub", self.constant(np.float32(BoundedNetwork.RADIUS**2)), squares)
+        last = self.step("Sqrt", self.step("Max", left, self.constant(np.float32(0))))
+        return self.step("Concat", numbers, last, axis=axis)
+
+    def _half_precision(self, value: Tensor) -> str:
         """Write a constant whose values are exact in half precision, at half its size."""
         return self.step("Cast", self.constant(_array(value).astype(np.float16)), to=TensorProto.FLOAT)
 
@@ -154,15 +175,21 @@ def build_graph(model: DistanceModel) -> bytes:
         model: network, reference set and smoothing.
 
     Returns:
-        A serialised ONNX model. Inputs ``pixels`` ``(B, 1, H, W)`` float32 in [0, 1], and ``counted`` ``(h, w)`` or
-        ``(1, 1)`` float32, 1 where cells count and 0 where not; outputs ``distance_map`` ``(B, h, w)``, and ``score``,
-        ``max_distance`` and ``mean_distance``, ``(B,)`` each, float32; with `ToNearestHere` and `ToNearest` also
-        ``nearest``, ``(B,)`` int64: which of ``reference.vectors`` is nearest to the embedding of the cell with the
-        largest distance. B, H and W are free, as far as a reference set per location lets them be.
+        A serialised ONNX model. Inputs ``pixels`` ``(B, 1, H, W)`` float32 in [0, 1], with `ColouredNetwork` ``(B, 3,
+        H, W)``, and ``counted`` ``(h, w)`` or ``(1, 1)`` float32, 1 where cells count and 0 where not; outputs
+        ``distance_map`` ``(B, h, w)``, and ``score``, ``max_distance`` and ``mean_distance``, ``(B,)`` each, float32;
+        with `ToNearestHere` and `ToNearest` also ``nearest``, ``(B,)`` int64: which of ``reference.vectors`` is nearest
+        to the embedding of the cell with the largest distance. B, H and W are free, as far as a reference set per
+        location lets them be.
     """
     graph = _GraphWriter()
-    writer = _write_bounded if isinstance(model.network, BoundedNetwork) else _write_triplet
-    x = writer(graph, model.network)  # type: ignore[arg-type]
+    match model.network:
+        case ColouredNetwork():
+            x = _write_coloured(graph, model.network)
+        case BoundedNetwork():
+            x = _write_bounded(graph, model.network, "pixels")
+        case _:
+            x = _write_triplet(graph, model.network)
     kept = ""  # the embeddings of a reference set that has many
     match model.reference:
         case ToPrototype():
@@ -170,10 +197,10 @@ def build_graph(model: DistanceModel) -> bytes:
             distances = graph.step("ReduceL2", difference, graph.integers(1), keepdims=0)
         case ToNearestHere(medoids=medoids):
             k, D, h, w = medoids.shape
-            kept = graph.half_precision(medoids.permute(2, 3, 0, 1).reshape(h * w, k, D))
+            kept = graph.embeddings(medoids.permute(2, 3, 0, 1).reshape(h * w, k, D), axis=2)
             distances = _write_distance(graph, _write_nearest_here(graph, x, kept, medoids))
         case ToNearest(bank=bank):
-            kept = graph.half_precision(bank[:, :, None, None])  # (k, D, 1, 1)
+            kept = graph.embeddings(bank[:, :, None, None], axis=1)  # (k, D, 1, 1)
             distances = _write_distance(graph, _write_nearest(graph, x, kept))
         case _:
             raise TypeError(f"no way to write {type(model.reference).__name__} as a graph")
@@ -213,7 +240,10 @@ def build_graph(model: DistanceModel) -> bytes:
         helper.make_graph(
             graph.nodes,
             "blemish",
-            [tensor("pixels", "B", 1, *sides), tensor("counted", "h or 1", "w or 1")],
+            [
+                tensor("pixels", "B", 3 if isinstance(model.network, ColouredNetwork) else 1, *sides),
+                tensor("counted", "h or 1", "w or 1"),
+            ],
             [
                 tensor("distance_map", "B", "h", "w"),
                 *(tensor(name, "B") for name in ("score", "max_distance", "mean_distance")),
@@ -241,12 +271,17 @@ def read_reference(graph: bytes) -> ToNearestHere | ToNearest:
     sides = [side.dim_value for side in read.input[0].type.tensor_type.shape.dim[2:]]  # 0 where they are free
     match [array.shape for array in kept]:
         case [(_, _, 1, 1)]:
-            return ToNearest(torch.from_numpy(kept[0][:, :, 0, 0].astype(np.float32)))
+            return ToNearest(_all_numbers(torch.from_numpy(kept[0][:, :, 0, 0].astype(np.float32))))
         case [(n, k, D)] if n * BoundedNetwork.STRIDE**2 == math.prod(sides):
             h, w = (side // BoundedNetwork.STRIDE for side in sides)
             medoids = torch.from_numpy(kept[0].astype(np.float32)).reshape(h, w, k, D)
-            return ToNearestHere(medoids.permute(2, 3, 0, 1).contiguous())
+            return ToNearestHere(_all_numbers(medoids.permute(2, 3, 0, 1).contiguous()))
     raise ModelFileError("The graph in the model file holds no reference set that can be read. Fit or enroll anew.")
+
+
+def _all_numbers(kept: Tensor) -> Tensor:
+    """Return whole embeddings ``(n, D, ...)``, of which those with colours were kept without their last number."""
+    return completed(kept) if kept.shape[1] == COLOURED - 1 else kept
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:
@@ -270,8 +305,31 @@ def _write_triplet(graph: _GraphWriter, network: TripletNetwork) -> str:
     return x
 
 
-def _write_bounded(graph: _GraphWriter, network: BoundedNetwork) -> str:
-    x = graph.step("Relu", graph.convolution("pixels", network.stem, network.stem_norm))
+def _write_coloured(graph: _GraphWriter, network: ColouredNetwork) -> str:
+    stride = BoundedNetwork.STRIDE
+    grey = _write_bounded(graph, network.network, graph.cut("pixels", axes=(1,), starts=(0,), ends=(1,)))
+    cells = graph.step(
+        "AveragePool",
+        graph.cut("pixels", axes=(1,), starts=(1,), ends=(3,)),
+        kernel_shape=[stride, stride],
+        strides=[stride, stride],
+    )
+    place = graph.step("Sub", cells, graph.constant(_array(network.usual)[:, None, None]))
+    place = graph.step("Mul", place, graph.constant(_array(network.gain)))
+    touching = graph.step("Pad", place, graph.integers(0, 0, 0, 0, 0, 1, 0, 0), graph.constant(np.float32(1)))
+    colour = _write_scaled(graph, touching, BoundedNetwork.RADIUS * COLOUR_SHARE)
+    return graph.step("Concat", graph.step("Mul", grey, graph.constant(np.float32(GREY_SHARE))), colour, axis=1)
+
+
+def _write_scaled(graph: _GraphWriter, x: str, length: float) -> str:
+    """Write that all vectors of ``(B, D, h, w)`` get one length."""
+    found = graph.step("ReduceL2", x, graph.integers(1), keepdims=1)
+    found = graph.step("Max", found, graph.constant(np.float32(1e-12)))
+    return graph.step("Mul", graph.step("Div", x, found), graph.constant(np.float32(length)))
+
+
+def _write_bounded(graph: _GraphWriter, network: BoundedNetwork, pixels: str) -> str:
+    x = graph.step("Relu", graph.convolution(pixels, network.stem, network.stem_norm))
     x = graph.step("Relu", graph.convolution(x, network.down, network.down_norm))
     levels: list[str] = []
     for blocks in network.coarser:
@@ -291,10 +349,7 @@ def _write_bounded(graph: _GraphWriter, network: BoundedNetwork) -> str:
         sides = graph.step("Shape", finer, start=2)
         enlarged = graph.step("Slice", enlarged, graph.integers(0, 0), sides, graph.integers(2, 3))
         x = _write_block(graph, graph.step("Add", finer, enlarged), block)
-    x = graph.convolution(x, network.head)
-    length = graph.step("ReduceL2", x, graph.integers(1), keepdims=1)
-    length = graph.step("Max", length, graph.constant(np.float32(1e-12)))
-    return graph.step("Mul", graph.step("Div", x, length), graph.constant(np.float32(network.RADIUS)))
+    return _write_scaled(graph, graph.convolution(x, network.head), network.RADIUS)
 
 
 def _write_block(graph: _GraphWriter, x: str, block: nn.Module) -> str:
@@ -402,7 +457,7 @@ def check_graph(graph: bytes, model: DistanceModel, images: Iterable[FloatArray]
     Args:
         graph: from `build_graph`.
         model: what it was built from.
-        images: prepared ``(H, W)`` float32 images to compare on.
+        images: prepared, ``(H, W)``, ``(1, H, W)`` or with colours ``(3, H, W)`` float32, to compare on.
 
     Returns:
         The largest difference found between any two distances or scores.
@@ -414,7 +469,7 @@ def check_graph(graph: bytes, model: DistanceModel, images: Iterable[FloatArray]
     difference, excess = 0.0, 0.0
     for image in images:
         with torch.inference_mode():
-            embeddings = model.network(torch.from_numpy(image)[None, None])  # (1, D, h, w)
+            embeddings = model.network(as_batch(image))  # (1, D, h, w)
             distances = model.reference(embeddings)  # (1, h, w)
         everything = np.ones((1, 1), dtype=np.float32)
         below = np.ones(distances.shape[1:], dtype=np.float32)

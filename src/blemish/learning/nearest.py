@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from blemish.detection.pose import Pose
-from blemish.detection.preparation import Preparation
+from blemish.detection.preparation import Preparation, picture
 from blemish.errors import SettingError
-from blemish.images import read_all
+from blemish.images import DIFFERENCES
 from blemish.learning.defects import (
     STRUCTURAL,
     SURFACE,
@@ -49,7 +49,7 @@ from blemish.learning.training import FIRST_PART
 from blemish.learning.triplets import LEVELS, temporary_file
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray
-from blemish.strips import GreyImage
+from blemish.strips import GreyImage, read_all
 
 _AHEAD: Final = 3  # batches drawn while the network works on another
 _MOST_ELSEWHERE: Final = 0.6  # of all triplets; the others are needed for drawn defects
@@ -122,7 +122,8 @@ class NearestSettings:
 class PreparedImages:
     """Good images, prepared and kept on disk behind a memory map, ready to be cut.
 
-    Memory stays flat however many images there are. The temporary file vanishes with the object.
+    Memory stays flat however many images there are. The temporary file vanishes with the object. Training cuts the grey
+    alone.
 
     Args:
         paths: the images; at least one.
@@ -138,23 +139,24 @@ class PreparedImages:
         shapes: list[tuple[int, int]] = []
         self._sizes: list[tuple[int, int]] = []
         self._poses: list[Pose | None] = []
+        n_planes = 1 + len(DIFFERENCES) if preparation.coloured else 1
         with temporary_file() as file:
 
-            def keep(index: int, pixels: FloatArray) -> None:
-                image = preparation.prepared(GreyImage.of(pixels))
-                file.write(np.rint(image.whole() * LEVELS).astype(np.uint16).tobytes())
+            def keep(index: int, source: GreyImage) -> None:
+                image = preparation.prepared(source)
+                file.write(np.rint(image.all_pixels() * LEVELS).astype(np.uint16).tobytes())
                 self._poses.append(image.pose)
-                shapes.append((image.shape[0], image.shape[1]))
-                self._sizes.append((pixels.shape[0], pixels.shape[1]))
+                shapes.append(image.shape)
+                self._sizes.append(source.shape)
                 progress("reading images", index + 1, len(paths))
 
             read_all(paths, keep)
             file.flush()
-            pixels = np.memmap(file, dtype=np.uint16, mode="r")
+            kept = np.memmap(file, dtype=np.uint16, mode="r")
         self.shapes = np.array(shapes)  # (n, 2) int: rows and columns of every image
-        ends = np.cumsum(self.shapes.prod(axis=1)).tolist()
+        ends = np.cumsum(n_planes * self.shapes.prod(axis=1)).tolist()
         self._images = [
-            pixels[end - height * width : end].reshape(height, width)
+            kept[end - n_planes * height * width : end].reshape(n_planes, height, width)
             for end, (height, width) in zip(ends, shapes, strict=True)
         ]
 
@@ -163,7 +165,7 @@ class PreparedImages:
 
     def shape(self, index: int) -> tuple[int, int]:
         """Return rows and columns of an image."""
-        rows, columns = self._images[index].shape
+        _, rows, columns = self._images[index].shape
         return rows, columns
 
     def size(self, index: int) -> tuple[int, int]:
@@ -175,13 +177,21 @@ class PreparedImages:
         return self._poses[index]
 
     def cut(self, index: int, top: int, left: int, height: int, width: int) -> FloatArray:
-        """Cut a window: ``(height, width)`` float32 in [0, 1]."""
-        window = self._images[index][top : top + height, left : left + width]
+        """Cut a window of the grey: ``(height, width)`` float32 in [0, 1]."""
+        window = self._images[index][0, top : top + height, left : left + width]
         return np.asarray(window / np.float32(LEVELS), dtype=np.float32)
 
     def whole(self, index: int) -> FloatArray:
-        """Return an image as it is: ``(H, W)`` float32 in [0, 1]."""
+        """Return the grey of an image: ``(H, W)`` float32 in [0, 1]."""
         return self.cut(index, 0, 0, *self.shape(index))
+
+    def picture(self, index: int) -> FloatArray:
+        """Return an image to look at, as `Prepared.picture` does."""
+        return picture(self.pixels(index))
+
+    def pixels(self, index: int) -> FloatArray:
+        """Return an image as a graph takes it: ``(1 or 3, H, W)`` float32 in [0, 1]."""
+        return np.asarray(self._images[index] / np.float32(LEVELS), dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -458,7 +468,7 @@ class DenseTriplets(Generic[_Drawn]):
 
 
 class NearestTriplets(DenseTriplets[Batch]):
-    """Teaches our network on nearest-normal triplets of one category; a `training.Learner`.
+    """Teaches our network on nearest-normal triplets of one category, in grey; a `training.Learner`.
 
     Args:
         images: prepared good images; at least two.

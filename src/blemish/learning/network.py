@@ -1,9 +1,10 @@
-"""The two networks: grey pixels in, an embedding for every location out.
+"""The networks: pixels in, an embedding for every location out.
 
 `TripletNetwork` is the paper's (Tayeh et al. 2020, sec. IV-C, Fig. 5): three 3x3 convolutions, a 2x2 max-pool, seven
 residual blocks; 16 filters and valid padding everywhere. It is fully convolutional, so it embeds a 64 x 64 patch and a
 whole image with the same weights and, because nothing is padded, to the same values:
-``network(x)[..., i, j] == network(x[..., 2i:2i+64, 2j:2j+64])``. `BoundedNetwork` is ours.
+``network(x)[..., i, j] == network(x[..., 2i:2i+64, 2j:2j+64])``. `BoundedNetwork` is ours. Both see grey;
+`ColouredNetwork` adds to ours the colour of every location.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ _CROP: Final = 2  # what two valid 3x3 convolutions take from every side
 _STEM: Final = 16  # filters of the first layer of our network
 FILTERS: Final = 48  # of its other layers; other widths: docs/universal.md
 _EMBEDDING: Final = 32  # numbers per cell of our network
+COLOURED: Final = _EMBEDDING + 3  # the same with colours
+# Of the length of an embedding with colours. The sphere of colours is large, so that strong colours can be told apart.
+GREY_SHARE: Final = 1 / 65**0.5
+COLOUR_SHARE: Final = 8 / 65**0.5
 
 
 def _convolution(channels: int) -> nn.Conv2d:
@@ -188,6 +193,52 @@ class BoundedNetwork(nn.Module):
         return nn.functional.normalize(embedding, dim=1) * self.RADIUS
 
 
+class ColouredNetwork(nn.Module):
+    """Join what our network sees in grey and the colour of every cell: ``(B, 3, H, W)`` to ``(B, 35, H / 4, W / 4)``.
+
+    A stain of another hue but the same grey is not there for a network that sees grey. So the mean of the two colour
+    differences (`images.colour_difference`) over the pixels of a cell becomes three more numbers of its embedding: less
+    the usual ones and times ``gain``, they are a place on a plane that touches a sphere, which is projected onto the
+    sphere. So near the usual colour the distance goes with the difference of colours, and no colour is infinitely far.
+    All 35 numbers are scaled to length 4 again, so that all that is done with embeddings can be done with these.
+
+    Nothing of it is trained: how much a difference of colours is worth follows from how much good ones differ
+    (`assembly.coloured_network`). It is not of the paper, whose images are grey (sec. IV-A).
+
+    Args:
+        network: sees grey.
+        usual: ``(2,)`` float32, colour differences as they are prepared, in [0, 1].
+        gain: how much a difference of them is worth, above 0.
+    """
+
+    usual: Tensor
+    gain: Tensor
+
+    def __init__(self, network: BoundedNetwork, usual: Tensor, gain: float) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("usual", usual)
+        self.register_buffer("gain", torch.tensor(gain, dtype=torch.float32))
+
+    @property
+    def view(self) -> int:
+        """Pixels a side that a cell may see."""
+        return self.network.view
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Embed ``(B, 3, H, W)`` pixels, grey and the two colour differences, as ``(B, 35, H / 4, W / 4)``."""
+        grey = self.network(pixels[:, :1]) * GREY_SHARE
+        place = (cell_colours(pixels[:, 1:]) - self.usual[:, None, None]) * self.gain  # (B, 2, h, w)
+        touching = torch.cat([place, torch.ones_like(place[:, :1])], dim=1)
+        colour = nn.functional.normalize(touching, dim=1) * (COLOUR_SHARE * BoundedNetwork.RADIUS)
+        return torch.cat([grey, colour], dim=1)
+
+
+def cell_colours(differences: Tensor) -> Tensor:
+    """Return the mean colour of every cell: ``(..., 2, H, W)`` to ``(..., 2, H / 4, W / 4)``."""
+    return nn.functional.avg_pool2d(differences, BoundedNetwork.STRIDE)
+
+
 def near_part(wide: BoundedNetwork) -> BoundedNetwork:
     """Make a network of near sight out of what a trained one of wide sight does at its finest level.
 
@@ -226,12 +277,31 @@ def triplet_network(arrays: dict[str, NDArray[Any]]) -> TripletNetwork:
     return network.eval()
 
 
-def bounded_network(arrays: dict[str, NDArray[Any]]) -> BoundedNetwork:
-    """Rebuild our network, of either sight, from the arrays of `weights_to_arrays`, in evaluation mode.
+def our_network(arrays: dict[str, NDArray[Any]]) -> BoundedNetwork | ColouredNetwork:
+    """Rebuild our network, with or without colours, from the arrays of `weights_to_arrays`, in evaluation mode.
 
     Raises:
         ModelFileError: names or shapes are not those of the network.
     """
+    if "gain" not in arrays:
+        return bounded_network(arrays)
+    network = ColouredNetwork(bounded_network(arrays), torch.zeros(2), 1.0)
+    weights_from_arrays(network, arrays)
+    return network.eval()
+
+
+def bounded_network(arrays: dict[str, NDArray[Any]]) -> BoundedNetwork:
+    """Rebuild our network that sees grey, of either sight, from the arrays of `weights_to_arrays`, in evaluation mode.
+
+    Args:
+        arrays: of it, or of one with colours, of which it is a part.
+
+    Raises:
+        ModelFileError: names or shapes are not those of the network.
+    """
+    part = "network."  # of `ColouredNetwork`
+    if "gain" in arrays:
+        arrays = {name.removeprefix(part): array for name, array in arrays.items() if name.startswith(part)}
     if any(name.startswith("finer") for name in arrays):
         sight = WIDE
     else:

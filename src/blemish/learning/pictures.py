@@ -27,7 +27,7 @@ def patches_of(
     Args:
         reference: from `reference.nearest_reference`, with its origins.
         embeddings: ``(D, h, w)`` of every image that it was made from.
-        image: gives one of these images, prepared.
+        image: gives one of these images, prepared, as a picture: ``(H, W)``, or ``(H, W, 3)`` RGB.
     """
     assert reference.origins is not None
     if isinstance(reference, ToNearest):
@@ -37,15 +37,15 @@ def patches_of(
 
 def _cut_out(origins: Tensor, image: Callable[[int], FloatArray]) -> Patches:
     """Cut a picture for every embedding of a bank."""
-    pictures = np.empty((len(origins), PATCH, PATCH), dtype=np.uint8)
+    pictures: dict[int, NDArray[np.uint8]] = {}
     for source in sorted(set(origins[:, 0].tolist())):
-        prepared = image(source)
+        prepared = _in_8_bits(image(source))
         for number in (origins[:, 0] == source).nonzero().flatten().tolist():
             row, column = (_STRIDE * origins[number, 1:] + _STRIDE // 2).tolist()
-            pictures[number] = _grey(cut(prepared, row, column))
+            pictures[number] = cut(prepared, row, column)
     places = np.full((len(origins), 3), PATCH // 2, dtype=np.uint16)
     places[:, 0] = np.arange(len(origins))
-    return Patches(pictures, places)
+    return Patches(np.stack([pictures[number] for number in range(len(origins))]), places)
 
 
 def _whole(
@@ -63,8 +63,8 @@ def _whole(
     rows, columns = np.indices((h, w), dtype=np.uint16) * _STRIDE + _STRIDE // 2
     shown = products.argmax(dim=0).numpy().astype(np.uint16)  # (k, h, w)
     places = np.stack(np.broadcast_arrays(shown, rows, columns), axis=-1)  # (k, h, w, 3)
-    return Patches(np.stack([_grey(image(index)) for index in kept]), places.reshape(-1, 3))
+    return Patches(np.stack([_in_8_bits(image(index)) for index in kept]), places.reshape(-1, 3))
 
 
-def _grey(prepared: FloatArray) -> NDArray[np.uint8]:
+def _in_8_bits(prepared: FloatArray) -> NDArray[np.uint8]:
     return np.rint(255 * prepared).astype(np.uint8)

@@ -2,7 +2,7 @@
 
 Static quantisation: every layer's numbers become integers in a range of its own, which good images show. Scores are no
 longer those of float32, so the limit is set anew; how many verdicts change is counted on good images that nothing was
-learned from, and on synthetic defects on them. Only what holds and pays is handed out.
+learned from, and on synthetic defects on them, in grey. Only what holds and pays is handed out.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from blemish.detection.runtime import seconds_in_turns
 from blemish.detection.tiling import at_once
 from blemish.detection.zones import from_text
 from blemish.errors import DatasetError, SettingError, TrainingError
-from blemish.images import read_image
 from blemish.learning.defects import STRUCTURAL, SURFACE, any_defect
 from blemish.learning.nearest import LARGE_CROP
 from blemish.progress import Progress, silent
@@ -175,9 +174,13 @@ def quantise(
 
 
 def calibration_images(about: Description, learned: Sequence[Path]) -> list[FloatArray]:
-    """Prepare good images that show the ranges, spread over those given; of very large ones a part does."""
+    """Prepare good images that show the ranges, ``(1 or 3, H, W)`` each; of very large ones a part does.
+
+    They are spread over those given.
+    """
     preparation = about.preparation
-    return [at_once(preparation.apply(read_image(path)), preparation) for path in _spread(learned, _RANGED)]
+    prepared = (preparation.prepared(GreyImage.open(path)) for path in _spread(learned, _RANGED))
+    return [at_once(image.all_pixels(), preparation) for image in prepared]
 
 
 def _spread(paths: Sequence[Path], most: int) -> list[Path]:
@@ -195,7 +198,7 @@ def quantised_graph(graph: bytes, images: Sequence[FloatArray], spared: int) -> 
 
     Args:
         graph: as `learning.graph.build_graph` writes it.
-        images: prepared, ``(H, W)`` float32 in [0, 1], which show the ranges.
+        images: prepared, ``(H, W)``, ``(1, H, W)`` or with colours ``(3, H, W)`` float32 in [0, 1]; show the ranges.
         spared: convolutions at the beginning that stay as they are.
     """
     from onnxruntime import quantization  # takes a second
@@ -206,7 +209,7 @@ def quantised_graph(graph: bytes, images: Sequence[FloatArray], spared: int) -> 
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             image = next(self._left, None)
-            return None if image is None else {"pixels": image[None, None], **everywhere}
+            return None if image is None else {"pixels": image.reshape(1, -1, *image.shape[-2:]), **everywhere}
 
     model = onnx.load_from_string(graph)
     # Else it warns that a step is missing which our graphs do not need.
@@ -262,17 +265,15 @@ def compare(
     good: list[list[float]] = []  # of every image the scores by all of them
     defective: list[list[float]] = []
     for done, path in enumerate(unseen, start=1):
-        image = read_image(path)
-        prepared = about.preparation.prepared(GreyImage.of(image))
+        image = GreyImage.open(path)
+        prepared = about.preparation.prepared(image)
         good.append([each.measure(prepared, *image.shape).score for each in all_of_them])
-        ignored = (
-            None if zones is None else about.preparation.touched(zones, image.shape[0], image.shape[1], prepared.pose)
-        )
+        ignored = None if zones is None else about.preparation.touched(zones, *image.shape, prepared.pose)
         for _ in range(_DEFECTS if path in damaged else 0):
             marked, mask = _with_a_defect(prepared.whole(), rng)
             if ignored is not None and not (mask & ~ignored).any():
                 continue  # nobody is to see it
-            spoiled = prepared.with_pixels(marked)
+            spoiled = prepared.with_grey(marked)
             defective.append([each.measure(spoiled, *image.shape).score for each in all_of_them])
         progress("checking that verdicts hold", done, len(unseen))
     taken = seconds_in_turns([partial(each.measure, prepared, *image.shape) for each in all_of_them], _ROUNDS)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from blemish.errors import SettingError
 from blemish.images import prepare, read_image
-from blemish.learning.network import BoundedNetwork, TripletNetwork
+from blemish.learning.network import COLOURED, BoundedNetwork, ColouredNetwork, TripletNetwork
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray
 
@@ -143,6 +143,22 @@ def distance_of_product(product: Tensor) -> Tensor:
     return (2 * BoundedNetwork.RADIUS**2 - 2 * product).clamp_min(SQUARE_FLOOR).sqrt()
 
 
+def kept(embeddings: Tensor) -> Tensor:
+    """Round embeddings ``(n, D, ...)`` to what a model file keeps of them: half precision, at half the size.
+
+    The last number of those with colours is large, and rounded it would spoil the length by which distances are told
+    from products. It is not kept, but follows from the others (`completed`).
+    """
+    rounded = embeddings.half().float()
+    return completed(rounded[:, :-1]) if embeddings.shape[1] == COLOURED else rounded.contiguous()
+
+
+def completed(numbers: Tensor) -> Tensor:
+    """Add to all but the last number of embeddings with colours, ``(n, 34, ...)``, the last one, which is above 0."""
+    square = BoundedNetwork.RADIUS**2 - numbers.square().sum(dim=1, keepdim=True)
+    return torch.cat([numbers, square.clamp_min(0).sqrt()], dim=1)
+
+
 def nearest_reference(
     embeddings: Sequence[Tensor], kind: Reference, generator: torch.Generator, size: int = BANK
 ) -> ToNearestHere | ToNearest:
@@ -166,10 +182,10 @@ def nearest_reference(
         places = stacked.permute(2, 3, 0, 1).flatten(0, 1)  # (h w, n, D)
         chosen, origins = _farthest_first(places, min(MEDOIDS, len(stacked)))  # (h w, k, D), (h w, k)
         medoids = chosen.reshape(h, w, *chosen.shape[1:]).permute(2, 3, 0, 1)  # (k, D, h, w)
-        return ToNearestHere(medoids.half().float().contiguous(), origins.T.flatten())
+        return ToNearestHere(kept(medoids), origins.T.flatten())
     candidates, whence = some_cells(embeddings, _N_CANDIDATES * size // BANK, generator)
     if len(candidates) <= size:
-        return ToNearest(candidates.half().float(), whence)
+        return ToNearest(kept(candidates), whence)
     usual, index = _farthest_first(candidates[None], round((1 - _RARE) * size))
     left = size - usual.shape[1]
     rarest, rare_whence = _farthest_of_each(
@@ -177,7 +193,7 @@ def nearest_reference(
     )
     rare, rare_index = _farthest_first(rarest[None], min(left, len(rarest)), usual)
     bank = torch.cat([usual[0], rare[0]])
-    return ToNearest(bank.half().float(), torch.cat([whence[index[0]], rare_whence[rare_index[0]]]))
+    return ToNearest(kept(bank), torch.cat([whence[index[0]], rare_whence[rare_index[0]]]))
 
 
 def reference_of_shares(
@@ -196,11 +212,11 @@ def reference_of_shares(
     if kind is Reference.LOCATION:
         medoids = torch.stack(list(embeddings))  # (n, D, h, w)
         origins = torch.arange(len(medoids)).repeat_interleave(math.prod(medoids.shape[2:]))
-        return ToNearestHere(medoids.half().float(), origins)
+        return ToNearestHere(kept(medoids), origins)
     n = len(embeddings)
     drawn = (some_cells([embedding], _N_CANDIDATES // n, generator) for embedding in embeddings)
     bank, whence = _farthest_of_each(((cells, places[:, 1:]) for cells, places in drawn), SHARED_BANK // n)
-    return ToNearest(bank.half().float(), whence)
+    return ToNearest(kept(bank), whence)
 
 
 def _farthest_of_each(images: Iterable[tuple[Tensor, Tensor]], k: int) -> tuple[Tensor, Tensor]:
@@ -324,12 +340,12 @@ def extended(
         most = min(MEDOIDS, _MOST_MEDOIDS - k)
         chosen, index = _farthest_from(places, there, lacked, near_enough, most)
         medoids = chosen.reshape(h, w, *chosen.shape[1:]).permute(2, 3, 0, 1)
-        added = ToNearestHere(medoids.half().float().contiguous(), index.T.flatten())
+        added = ToNearestHere(kept(medoids), index.T.flatten())
         return ToNearestHere(torch.cat([reference.medoids, added.medoids])), added
     candidates, whence, lacked = _farthest_cells(reference.bank, embeddings, counted, _N_CANDIDATES)
     most = min(_MOST_ADDED, _MOST_IN_BANK - len(reference.bank))
     chosen, index = _farthest_from(candidates[None], reference.bank[None], lacked[None], near_enough, most)
-    more = ToNearest(chosen[0].half().float(), whence[index[0]])
+    more = ToNearest(kept(chosen[0]), whence[index[0]])
     return ToNearest(torch.cat([reference.bank, more.bank])), more
 
 
@@ -391,10 +407,15 @@ def _farthest_from(
     return points[torch.arange(len(points))[:, None], index], index
 
 
-def embed(network: BoundedNetwork, images: Iterable[FloatArray]) -> list[Tensor]:
-    """Embed prepared images ``(H, W)`` one by one: ``(D, h, w)`` each."""
+def embed(network: BoundedNetwork | ColouredNetwork, images: Iterable[FloatArray]) -> list[Tensor]:
+    """Embed prepared images, as `as_batch` takes them, one by one: ``(D, h, w)`` each."""
     with torch.inference_mode():
-        return [network(torch.from_numpy(image)[None, None])[0] for image in images]
+        return [network(as_batch(image))[0] for image in images]
+
+
+def as_batch(image: FloatArray) -> Tensor:
+    """Make a prepared image, ``(H, W)``, ``(1, H, W)`` or with colours ``(3, H, W)``, a batch of one."""
+    return torch.from_numpy(image).reshape(1, -1, *image.shape[-2:])
 
 
 def mean_embedding(

@@ -1,4 +1,4 @@
-"""What good images have in common, looked at before anything is learned: sizes, grey range, whether parts are aligned.
+"""What good images have in common, looked at before anything is learned: sizes, grey range, colours, how parts lie.
 
 From that follow, the same way for every category, how images are prepared and how they are compared; the user is told
 what was chosen and why.
@@ -29,11 +29,12 @@ from blemish.detection.pose import (
 )
 from blemish.detection.preparation import Preparation, shrunk
 from blemish.errors import DatasetError
-from blemish.images import read_all, resize
+from blemish.images import resize
 from blemish.learning.network import WIDE, BoundedNetwork
 from blemish.learning.reference import Reference
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray
+from blemish.strips import GreyImage, read_all
 
 AREA_PX: Final = {Reference.LOCATION: 384**2, Reference.CATEGORY: 800**2}  # largest area of prepared images
 COARSE_AREA_PX: Final = 256**2  # of parts that are placed, and of aligned ones that the network is not trained on
@@ -59,6 +60,7 @@ _DEGREE: Final = 4  # of the polynomial that light from the side or a dark corne
 _NOTEWORTHY: Final = 1.5  # times that images are shrunk; less is no news
 _QUANTILES: Final = (0.001, 0.999)  # of all pixels: what lies beyond is glare and dead pixels
 _LEAST_RANGE: Final = 0.5 / 255  # of grey values; images with less show nothing. A camera may fill 10 of 16 bits
+_LEAST_COLOUR: Final = 1.5 / 255  # a difference of colours; less is the rounding of a camera or a format
 _HEADROOM: Final = 0.1  # of the grey range, kept free at both ends for defects brighter or darker than anything good
 
 
@@ -96,6 +98,7 @@ class Survey:
     darkest: float  # grey values between which nearly all pixels lie
     brightest: float
     explained: float  # share of the variance that the mean explains, 0 to 1, without `odd`; 0 if sizes differ
+    coloured: bool = False  # most images show colours
     turned: Turned | None = None  # how parts lie in different turns; None: they are taken as they lie
 
     @property
@@ -118,7 +121,7 @@ class Survey:
         return replace(self, explained=self.explained_as_they_lie, turned=None)
 
     def preparation(self, reference: Reference, *, is_trained_on: bool = True) -> Preparation:
-        """Choose size and grey range of prepared images.
+        """Choose size, grey range and colours of prepared images.
 
         Parts that are placed are compared at about 256 x 256 pixels: what is missing or moved shows at any size, and a
         cell then sees more of the part. Where they are not, more must be seen of what lies there: 384 x 384. But a
@@ -142,6 +145,7 @@ class Survey:
             patch_size=WIDE.view,
             stride=stride,
             centre=stride / 2,
+            coloured=self.coloured,
         )
         if self.turned is None or reference is not Reference.LOCATION:
             return prepare
@@ -166,16 +170,19 @@ class Survey:
             return f"Each location is compared with the same location of good images: {why}."
         return f"Each location is compared with good images anywhere: {why}."
 
-    def shrinking(self, preparation: Preparation) -> list[str]:
-        """Say in words how much smaller images will be looked at than they are, if they are."""
+    def remarks(self, preparation: Preparation) -> list[str]:
+        """Say in words how much smaller images will be looked at than they are, and whether in colour, if so."""
         rows, columns = preparation.size(self.height, self.width)
         times = max(self.height / rows, self.width / columns)
-        if times < _NOTEWORTHY:
-            return []
-        return [
-            f"Images are shrunk from {self.height} x {self.width} pixels to {rows} x {columns} for that: what is "
-            f"narrower than {times:.0f} pixels is then narrower than one."
-        ]
+        said = []
+        if times >= _NOTEWORTHY:
+            said.append(
+                f"Images are shrunk from {self.height} x {self.width} pixels to {rows} x {columns} for that: what is "
+                f"narrower than {times:.0f} pixels is then narrower than one."
+            )
+        if preparation.coloured:
+            said.append("Their colours are compared too, for most of the images show some.")
+        return said
 
 
 def survey(paths: Sequence[Path], progress: Progress = silent) -> Survey:
@@ -191,11 +198,15 @@ def survey(paths: Sequence[Path], progress: Progress = silent) -> Survey:
     """
     sizes: list[tuple[int, int]] = []
     greys: list[FloatArray] = []  # every image's, thinned out
+    colours: list[float] = []  # strongest of every image
     small: list[FloatArray] = []
     squares: list[FloatArray] = []
 
-    def look(index: int, image: FloatArray) -> None:
-        sizes.append((image.shape[0], image.shape[1]))
+    def look(index: int, source: GreyImage) -> None:
+        image = source.whole()
+        sizes.append(source.shape)
+        ends = (float(end) for plane in source.differences() for end in plane.range())
+        colours.append(max(map(abs, ends), default=0.0))
         step = max(math.isqrt(image.size // _SMALL**2), 1)
         greys.append(image[::step, ::step].ravel())
         small.append(resize(image, _SMALL, _SMALL))
@@ -232,6 +243,7 @@ def survey(paths: Sequence[Path], progress: Progress = silent) -> Survey:
         darkest=darkest,
         brightest=brightest,
         explained=explained if turned is None else turned[1],
+        coloured=bool(np.median(colours) > _LEAST_COLOUR),
         turned=None if turned is None else turned[0],
     )
 

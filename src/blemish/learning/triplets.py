@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from blemish.errors import OutputError, SettingError, TrainingError
-from blemish.images import prepare, read_all, resize
+from blemish.images import prepare, resize
 from blemish.learning.defects import DEFECTS, Defect
 from blemish.learning.losses import euclidean_distance, triplet_softmax_loss
 from blemish.learning.network import PATCH_SIZE, TripletNetwork
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray
+from blemish.strips import GreyImage, read_all
 
 # Side in pixels to which the image is resized -> patches then taken from it (paper, sec. IV-B).
 PAPER_SCALES: Final[dict[int, int]] = {1024: 16, 512: 16, 256: 8, 128: 8}
@@ -93,8 +94,8 @@ class PatchPyramid:
     def _fill(self, images: Sequence[TrainingImage], progress: Progress) -> None:
         largest = max(self.scales)
 
-        def keep(index: int, pixels: FloatArray) -> None:
-            prepared = prepare(pixels, largest, largest)
+        def keep(index: int, image: GreyImage) -> None:
+            prepared = prepare(image.whole(), largest, largest)
             for side, level in self._levels.items():
                 level[index] = np.rint(resize(prepared, side, side) * LEVELS)
             progress("reading images", index + 1, len(images))

@@ -117,15 +117,15 @@ def draw_outlines(picture: Picture, contours: Sequence[Sequence[Sequence[int]]],
 
 
 def comparison(evidence: Evidence) -> Picture | None:
-    """Draw the worst place of an image beside the nearest good one, in one range of grey so that they compare.
+    """Draw the worst place of an image beside the nearest good one, in one range of brightness so that they compare.
 
     Returns:
-        ``(s, 2 s + gap)`` uint8; None when no good one is kept.
+        ``(s, 2 s + gap)`` uint8, or ``(s, 2 s + gap, 3)`` RGB; None when no good one is kept.
     """
     if evidence.nearest is None:
         return None
-    both = grey_picture(GreyImage.of(np.hstack([evidence.found, evidence.nearest])))  # (s, 2 s)
-    gap = np.full((len(both), _GAP), 255, dtype=np.uint8)
+    both = _stretched(np.hstack([evidence.found, evidence.nearest]))  # (s, 2 s[, 3])
+    gap = np.full((len(both), _GAP, *both.shape[2:]), 255, dtype=np.uint8)
     return np.hstack([both[:, : len(both)], gap, both[:, len(both) :]])
 
 
@@ -144,6 +144,12 @@ def grey_picture(image: GreyImage) -> Picture:
         stretched = _ramp(strip, darkest, brightest) if brightest > darkest else strip
         picture[top : top + len(strip)] = np.rint(255 * stretched)
     return picture
+
+
+def _stretched(picture: FloatArray) -> Picture:
+    """Stretch the contrast of a picture as `grey_picture` does; of RGB that of all three together."""
+    darkest, brightest = float(picture.min()), float(picture.max())
+    return np.rint(255 * (_ramp(picture, darkest, brightest) if brightest > darkest else picture)).astype(np.uint8)
 
 
 def shrink(picture: NDArray[_Sample], side: int) -> NDArray[_Sample]:

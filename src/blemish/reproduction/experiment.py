@@ -23,7 +23,7 @@ from blemish.detection.detector import Detector
 from blemish.errors import DatasetError, OutputError, SettingError
 from blemish.evaluation.paper import paper_defect_type
 from blemish.evaluation.protocols import ALL, ScoredSample, scored_sample
-from blemish.images import read_all, read_image, read_mask, resize, write_bytes, write_text
+from blemish.images import read_image, read_mask, resize, write_bytes, write_text
 from blemish.learning.assembly import GoodImages, Making, Terms, hold_out, prototype_detector, provenance, run_id
 from blemish.learning.defects import DEFECTS
 from blemish.learning.fit import PAPER_METHODS, reference_kind, scales_for
@@ -41,6 +41,7 @@ from blemish.learning.triplets import (
 from blemish.progress import Progress, silent
 from blemish.report.overlay import shrink
 from blemish.results import FloatArray, Threshold
+from blemish.strips import read_all
 
 PROTOTYPE_IMAGES: Final = 100  # "a large amount of non-defective data" (sec. IV-E); that these are enough is assumed
 PICTURE_SIDE: Final = 256  # pixels a side of the pictures kept for the figures
