@@ -190,10 +190,13 @@ def test_others_can_read_it(path: Path) -> None:
         assert json.loads(archive.read("model.json"))["format"] < FORMAT  # so that older versions can read it too
 
 
-def test_older_versions_refuse_a_file_whose_turning_they_would_ignore(path: Path) -> None:
-    write_model(replace(MODEL, description=replace(MODEL.description, preparation=TURNED)), path)
+@pytest.mark.parametrize(("preparation", "version"), [(TURNED, 3), (replace(TURNED, coloured=True), FORMAT)])
+def test_older_versions_refuse_a_file_of_which_they_would_ignore_something(
+    preparation: Preparation, version: int, path: Path
+) -> None:
+    write_model(replace(MODEL, description=replace(MODEL.description, preparation=preparation)), path)
     with zipfile.ZipFile(path) as archive:
-        assert json.loads(archive.read("model.json"))["format"] == FORMAT
+        assert json.loads(archive.read("model.json"))["format"] == version
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.99])
