@@ -1,6 +1,8 @@
 """Colour: what a detector sees beside the grey where its good images have colours."""
 
+import base64
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,22 +19,26 @@ from blemish.detection.runtime import Runtime
 from blemish.detection.tiling import measure
 from blemish.drawing import SURFACES, draw_surface
 from blemish.errors import ImageError, ModelFileError
+from blemish.evaluation.compare import compare
 from blemish.images import DIFFERENCES, as_image, colour_difference, rgb, write_image
 from blemish.learning.accept import accept
 from blemish.learning.assembly import SMOOTHING, coloured_network
 from blemish.learning.graph import TOLERANCE, DistanceModel, build_graph, check_graph, read_reference
+from blemish.learning.nearest import PreparedImages
 from blemish.learning.network import (
     NEAR,
     WIDE,
     BoundedNetwork,
     ColouredNetwork,
+    cell_colours,
     our_network,
     weights_to_arrays,
 )
 from blemish.learning.quantise import calibration_images, quantised_graph
 from blemish.learning.reference import Reference, embed, nearest_reference
 from blemish.learning.survey import survey
-from blemish.report.overlay import comparison
+from blemish.report.batch import inspect_batch
+from blemish.report.overlay import comparison, decode_picture
 from blemish.results import FloatArray
 from blemish.strips import GreyImage
 
@@ -98,12 +104,19 @@ def test_a_grey_image_has_no_colours(tmp_path: Path) -> None:
 
 
 class TestPrepared:
-    def test_colours_are_in_the_units_of_the_prepared_grey(self) -> None:
-        image = np.clip(noise(4, 6, 1) * 0.1 + np.float32([0.45, 0.5, 0.55]), 0, 1)
-        as_it_is = replace(COLOURED, scale=1.0)
-        grey, blue, red = as_it_is.prepared(GreyImage.of(image)).all_pixels()[:, :4, :6]
-        again = rgb(grey, 2 * blue - 1, 2 * red - 1)
-        assert again == pytest.approx((image - 0.2) / 0.5, abs=1e-5)
+    def test_makes_the_picture_again_with_the_contrast_of_its_grey(self) -> None:
+        image = noise(4, 6, 1) * 0.1 + np.float32([0.45, 0.5, 0.55])
+        prepared = replace(COLOURED, scale=1.0).prepared(GreyImage.of(image))
+        assert prepared.picture(0, 4)[:, :6] == pytest.approx((image - 0.2) / 0.5, abs=1e-5)
+
+    def test_the_strongest_colours_are_whole_however_even_the_grey(self) -> None:
+        even = replace(COLOURED, black=0.29, white=0.3)
+        image = np.zeros((8, 8, 3), dtype=np.float32)
+        image[:4, :, 0] = 1  # red, and blue
+        image[4:, :, 2] = 1
+        found = even.prepared(GreyImage.of(image)).all_pixels()[1:]
+        assert 0 < found.min() < found.max() < 1
+        assert (2 * found - 1)[1, 0, 0] == pytest.approx(1 - 0.299, abs=1e-5)
 
     @pytest.mark.parametrize("shape", [(37, 41), (64, 64), (3, 70)], ids=str)
     def test_all_planes_lie_alike(self, shape: tuple[int, int]) -> None:
@@ -197,6 +210,8 @@ def test_distances_to_what_is_kept_are_those_of_the_definition(kind: Reference) 
     assert (found.numpy() <= expected.numpy() + 1e-4).all()
     if kind is Reference.CATEGORY:
         assert found.numpy() == pytest.approx(expected.numpy(), abs=1e-4)
+    else:  # or a cell beside it
+        assert (found.numpy() >= apart.amin(dim=1).numpy() - 1e-4).all()
     back = read_reference(build_graph(DistanceModel(network, reference, SMOOTHING, N_WORST).eval()))
     torch.testing.assert_close(back.vectors, vectors, atol=1e-6, rtol=0)
 
@@ -213,6 +228,53 @@ class TestWorth:
             return float(coloured_network(coloured().network, images, kind, generator()).gain)
 
         assert gain(0.1) == pytest.approx(10 * gain(1.0), rel=0.05)
+
+    @pytest.mark.parametrize("kind", Reference)
+    def test_one_odd_image_does_not_say_what_good_colours_do(self, kind: Reference) -> None:
+        images = [noise(3, 48, 48, seed=seed) for seed in range(8)]
+        for image in images:
+            image[1:] = 0.7 + 0.02 * image[1:]
+        expected = float(coloured_network(coloured().network, images, kind, generator()).gain)
+        images[3][1:] = 0.5
+        found = float(coloured_network(coloured().network, images, kind, generator()).gain)
+        assert found == pytest.approx(expected, rel=0.25)
+
+    @pytest.mark.parametrize("kind", Reference)
+    def test_strong_colours_stay_where_they_can_be_told_apart(self, kind: Reference) -> None:
+        images = [noise(3, 48, 48, seed=seed) for seed in range(4)]
+        for image in images:
+            image[1:] = 0.5 + 0.001 * image[1:]
+            image[1, :, 30:] += 0.2  # another material
+        network = coloured_network(coloured().network, images, kind, generator())
+        assert float(network.gain) * 0.2 <= 2.01
+        assert kind is Reference.CATEGORY or float(network.gain) * 0.2 > 1.9  # at its place each colour is steady
+        fading = images[0].copy()
+        fading[1, :, 30:] -= 0.03
+        one, other = embed(network, [images[0], fading])
+        assert float((one - other).norm(dim=0)[:, 8:].min()) > 0.1
+
+    @pytest.mark.parametrize("kind", Reference)
+    def test_what_is_ignored_says_nothing(self, kind: Reference) -> None:
+        images = [noise(3, 48, 48, seed=seed) for seed in range(4)]
+        counted = np.zeros((12, 12), dtype=np.float32)
+        counted[:3, :3] = 1
+        wild = [image.copy() for image in images]
+        for image in wild:
+            image[1:, 12:] = 1
+            image[1:, :, 12:] = 1
+        grey, zones = coloured().network, [counted] * 4
+        found = [coloured_network(grey, each, kind, generator(), zones) for each in (images, wild)]
+        assert torch.equal(found[0].usual, found[1].usual)
+        if kind is Reference.LOCATION:  # else colours are compared with those of some cells from anywhere
+            assert float(found[0].gain) == pytest.approx(float(found[1].gain), rel=1e-5)
+
+    @pytest.mark.parametrize("kind", Reference)
+    @pytest.mark.parametrize("counts", [0.0, 1.0])
+    def test_one_image_is_no_error_nor_is_one_that_is_ignored(self, kind: Reference, counts: float) -> None:
+        everywhere = np.full((1, 1), counts, dtype=np.float32)
+        network = coloured_network(coloured().network, [noise(3, 48, 48)], kind, generator(), [everywhere])
+        assert np.isfinite(float(network.gain))
+        assert float(network.gain) > 0
 
     @pytest.mark.parametrize("kind", Reference)
     def test_colours_that_never_differ_are_no_error(self, kind: Reference) -> None:
@@ -244,7 +306,7 @@ class TestGraph:
     def test_sees_a_hue(self, kind: Reference, size: tuple[int, int]) -> None:
         runtime, image = Runtime(build_graph(model_of(kind, size))), noise(3, *size)
         stained = image.copy()
-        stained[1, 16:32, 16:32] += 1
+        stained[1, 16:32, 16:32] = 1 - stained[1, 16:32, 16:32].mean().round()
         change = runtime.run(stained).distance_map - runtime.run(image).distance_map
         assert change[5:7, 5:7].min() > 0.1
         assert np.abs(change[:, 10:]).max() < 1e-4
@@ -328,6 +390,17 @@ class TestDetector:
         image = surface(100)
         assert blind.inspect(stained(image)).score == pytest.approx(blind.inspect(image).score, abs=1e-3)
 
+    def test_finds_it_on_an_even_surface_of_a_strong_colour(self, tmp_path: Path) -> None:
+        def panel(seed: int) -> FloatArray:
+            draws = np.random.default_rng([9, seed])
+            return np.float32([20, 60, 160]) / 255 + draws.normal(0, 0.01, (SIDE, SIDE, 3)).astype(np.float32)
+
+        detector = enroll(written(tmp_path, [panel(seed) for seed in range(12)]), alpha=0.1)
+        image = panel(50)
+        greenish = image.copy()
+        greenish[30:60, 40:70] += np.float32([0, 5, -25]) / 255  # as bright as before
+        assert detector.inspect(greenish).score > 1.5 * detector.inspect(image).score
+
     def test_passes_what_has_the_usual_colour(self, in_colour: Detector) -> None:
         verdicts = [in_colour.inspect(surface(seed)).verdict for seed in range(200, 230)]
         assert verdicts.count(Verdict.DEFECTIVE) <= 9  # 1 in 10 is promised; of 30, 9 or more come once in 600 times
@@ -359,6 +432,29 @@ class TestDetector:
         assert compared is not None
         assert compared.shape == (PATCH, 2 * PATCH + 4, 3)
 
+    def test_is_compared_in_colour(self, in_colour: Detector, tmp_path: Path) -> None:
+        written(tmp_path, [surface(100), stained(surface(101))])
+        found = compare(in_colour, in_colour, [tmp_path])
+        assert [image.scores[0] for image in found.images] == [
+            in_colour.inspect(Path(image.path)).score for image in found.images
+        ]
+
+    def test_shows_the_same_in_a_report_that_is_gone_on_with(self, in_colour: Detector, tmp_path: Path) -> None:
+        images = written(tmp_path / "images", [stained(surface(100))])
+        shown = []
+        for _ in range(2):
+            inspect_batch(in_colour, images, tmp_path / "out")
+            page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+            (picture,) = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)"[^>]*alt="the worst place', page)
+            shown.append(decode_picture(base64.b64decode(picture)))
+        assert (np.ptp(shown[0], axis=2) > 30).any()
+        assert np.abs(shown[0].astype(int) - shown[1]).max() < 30
+
+    def test_keeps_nothing_of_the_file(self, in_colour: Detector) -> None:
+        found = in_colour.inspect(surface(100))
+        assert found.grey.differences() == ()
+        assert (found.image == as_image(surface(100))).all()
+
     def test_learns_a_good_part_of_another_colour(self, in_colour: Detector, tmp_path: Path) -> None:
         (path,) = written(tmp_path, [stained(surface(100))])
         taught = accept(in_colour, [path])
@@ -381,7 +477,9 @@ class TestDetector:
         greys = written(tmp_path, [as_image(surface(seed)) for seed in range(50, 62)])
         borrowed = enroll(greys, network=in_colour, alpha=0.2)
         assert not borrowed.description.preparation.coloured
-        assert borrowed.inspect(as_image(surface(70))).score > 0
+        part = "network."
+        for name, weights in borrowed.model.weights.items():
+            assert (weights == in_colour.model.weights[part + name]).all()
         others = written(tmp_path / "others", [surface(seed) for seed in range(80, 92)])
         again = enroll(others, network=borrowed, alpha=0.2)
         assert again.description.preparation.coloured
@@ -390,12 +488,28 @@ class TestDetector:
         assert {image.shape[0] for image in calibration_images(in_colour.description, good)} == {3}
 
 
+def test_images_are_kept_with_the_colours_of_their_cells(good: list[Path]) -> None:
+    kept = PreparedImages(good[:3], COLOURED)
+    for index, path in enumerate(good[:3]):
+        expected, found = COLOURED.prepared(GreyImage.open(path)).all_pixels(), kept.pixels(index)
+        assert found.shape == expected.shape
+        assert found[0] == pytest.approx(expected[0], abs=1e-4)
+        ours, theirs = (cell_colours(torch.from_numpy(pixels[1:])) for pixels in (found, expected))
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+
+
 class TestSurvey:
     def test_most_images_decide(self, tmp_path: Path) -> None:
         images = [surface(seed) for seed in range(6)]
         greys = [as_image(image) for image in images]
         assert survey(written(tmp_path, [*images[:4], *greys[4:]])).coloured
         assert not survey(written(tmp_path, [*images[:2], *greys[2:]])).coloured
+
+    def test_a_hot_pixel_is_no_colour(self, tmp_path: Path) -> None:
+        images = [np.stack([as_image(surface(seed))] * 3, axis=-1) for seed in range(4)]
+        for image in images:
+            image[40, 50] = 1, 0, 0
+        assert not survey(written(tmp_path, images)).coloured
 
     def test_grey_that_is_stored_in_three_channels_is_grey(self, tmp_path: Path) -> None:
         images = [np.stack([as_image(surface(seed))] * 3, axis=-1) for seed in range(4)]

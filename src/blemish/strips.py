@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from blemish.errors import ImageError
+from blemish.errors import ImageError, UnreadError
 from blemish.images import (
     DIFFERENCES,
     Samples,
@@ -92,6 +92,12 @@ class GreyImage:
     def _of_rows(height: int, width: int, rows: Callable[[int, int], NDArray[Any]]) -> GreyImage:
         has_colours = rows(0, 1).ndim == 3
         return GreyImage(height, width, lambda top, bottom: as_image(rows(top, bottom)), rows if has_colours else None)
+
+    def without_colours(self) -> GreyImage:
+        """Return the grey alone, which once it is made keeps nothing of the file."""
+        grey = GreyImage(*self.shape, self._make)
+        grey._is_kept = self._is_kept
+        return grey
 
     def differences(self) -> tuple[GreyImage, ...]:
         """Return what colour adds: blue less grey and red less grey (`images.colour_difference`); empty if nothing."""
@@ -171,7 +177,10 @@ def read_all(paths: Sequence[Path], use: Callable[[int, GreyImage], None] = lamb
         except ImageError as error:
             failures.append(str(error))
         else:
-            use(index, image)
+            try:
+                use(index, image)
+            except MemoryError as error:
+                raise UnreadError(f"'{path}': it needs more memory than there is. Free some, and try again.") from error
     if failures:
         more = "\n  ..." if len(failures) > _N_FAILURES_NAMED else ""
         listed = "\n  ".join(failures[:_N_FAILURES_NAMED])

@@ -149,7 +149,7 @@ class Detector:
             regions=find_regions(distance_map, limit, geometry, *grey.shape, mm_per_pixel=self.mm_per_pixel),
             height=grey.shape[0],
             width=grey.shape[1],
-            grey=grey,
+            grey=grey.without_colours(),
             map_at=partial(map_at, distance_map, geometry, grey.shape),
             evidence=None if verdict is Verdict.GOOD else self._evidence(prepared, distances, geometry, grey.shape),
             ignored=self._ignored,

@@ -32,6 +32,7 @@ class Prepared(GreyImage):
         pose: how the part lay before the image was turned; None: it was not.
         colours: blue less grey and red less grey, ``(H, W)`` in [0, 1], 0.5 where there is no colour; empty: not asked
             for.
+        span: of the image's own grey that became what lies between black and white.
     """
 
     def __init__(
@@ -41,10 +42,12 @@ class Prepared(GreyImage):
         make: Callable[[int, int], FloatArray],
         pose: Pose | None = None,
         colours: tuple[GreyImage, ...] = (),
+        span: float = 1.0,
     ) -> None:
         super().__init__(height, width, make)
         self.pose = pose
         self._colours = colours
+        self._span = span
 
     def pixels(self, top: int, bottom: int) -> FloatArray:
         """Return the rows from top to before bottom as a graph takes them: ``(1 or 3, rows, W)``."""
@@ -52,28 +55,31 @@ class Prepared(GreyImage):
 
     def all_pixels(self) -> FloatArray:
         """Return all rows as a graph takes them: ``(1 or 3, H, W)``."""
-        return self.pixels(0, self.shape[0])
+        if not self._colours:
+            return self.whole()[None]
+        return np.stack([plane.whole() for plane in (self, *self._colours)])
 
     def picture(self, top: int, bottom: int) -> FloatArray:
         """Return some rows to look at, see `picture`."""
-        return picture(self.pixels(top, bottom))
+        return picture(self.pixels(top, bottom), self._span)
 
     def with_grey(self, grey: FloatArray) -> Prepared:
         """Return the part as it lies here and in the colours that it has here, but with another grey, ``(H, W)``."""
-        return Prepared(*self.shape, lambda top, bottom: grey[top:bottom], self.pose, self._colours)
+        return Prepared(*self.shape, lambda top, bottom: grey[top:bottom], self.pose, self._colours, self._span)
 
 
-def picture(pixels: FloatArray) -> FloatArray:
+def picture(pixels: FloatArray, span: float) -> FloatArray:
     """Make what a graph takes something to look at.
 
     Args:
         pixels: ``(1 or 3, H, W)``, as `Prepared.pixels` returns them.
+        span: `Preparation.span`, by which colours are made as strong as the grey.
 
     Returns:
         ``(H, W)`` grey or ``(H, W, 3)`` RGB, float32 in [0, 1].
     """
     grey, *colours = pixels
-    return rgb(grey, *(2 * plane - 1 for plane in colours)) if colours else grey
+    return rgb(grey, *((2 * plane - 1) / np.float32(span) for plane in colours)) if colours else grey
 
 
 @dataclass(frozen=True)
@@ -117,6 +123,11 @@ class Preparation:
             centre=patch_size / 2,
         )
 
+    @property
+    def span(self) -> float:
+        """What lies between black and white; 1 where every image has its own grey range."""
+        return 1.0 if self.black is None or self.white is None else self.white - self.black
+
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Return the rows and columns to which an image of this size is resized, before it is continued."""
         if self.height is not None and self.width is not None:
@@ -153,20 +164,21 @@ class Preparation:
         else:
             black, span = np.float32(self.black), np.float32(self.white - self.black)
         as_it_lies = self._as_it_lies(resized, lambda grey: (grey - black) / span)
-        colours = self._colours_as_they_lie(image, span) if self.coloured else ()
+        colours = self._colours_as_they_lie(image) if self.coloured else ()
         pose = None if self.turning is None else self.turning.pose(as_it_lies.whole())
         if pose is not None:
             as_it_lies, *rest = (_turned(plane, pose) for plane in (as_it_lies, *colours))
             colours = tuple(rest)
-        return Prepared(*as_it_lies.shape, as_it_lies.rows, pose, colours)
+        return Prepared(*as_it_lies.shape, as_it_lies.rows, pose, colours, self.span)
 
-    def _colours_as_they_lie(self, image: GreyImage, span: np.float32) -> tuple[GreyImage, ...]:
+    def _colours_as_they_lie(self, image: GreyImage) -> tuple[GreyImage, ...]:
         size = self.size(*image.shape)
         planes = tuple(plane.resized(*size) for plane in image.differences())
         if not planes:  # a grey image among coloured ones
             none = GreyImage(*size, lambda top, bottom: np.zeros((bottom - top, size[1]), dtype=np.float32))
             planes = (none,) * len(DIFFERENCES)
-        return tuple(self._as_it_lies(plane, lambda more: 0.5 + 0.5 * more / span) for plane in planes)
+        # Not stretched like the grey: colours may be far stronger than an even surface differs in grey.
+        return tuple(self._as_it_lies(plane, lambda more: 0.5 + 0.5 * more) for plane in planes)
 
     def _as_it_lies(self, resized: GreyImage, stretched: Callable[[FloatArray], FloatArray]) -> GreyImage:
         """Bring the values of one plane of an image, which has its size, into [0, 1], and continue it."""

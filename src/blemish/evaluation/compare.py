@@ -20,10 +20,10 @@ from blemish.detection.detector import Detector
 from blemish.errors import DatasetError
 from blemish.evaluation.intervals import Interval, auroc_difference_interval, auroc_interval, share_interval
 from blemish.evaluation.metrics import image_auroc
-from blemish.images import read_image
 from blemish.progress import Progress, silent
 from blemish.report.page import Section, Table, render_document
 from blemish.results import Verdict
+from blemish.strips import GreyImage
 
 _UNLABELLED = ""  # defect type of an image of which nothing is known
 
@@ -173,8 +173,8 @@ def compare(
     verdicts: list[tuple[Verdict, Verdict]] = []
     scores: list[tuple[float, float]] = []
     for done, sample in enumerate(samples, start=1):
-        pixels = read_image(sample.path)
-        found = first.inspect(pixels), second.inspect(pixels)
+        image = GreyImage.open(sample.path)
+        found = first.inspect(image), second.inspect(image)
         verdicts.append((found[0].verdict, found[1].verdict))
         scores.append((found[0].score, found[1].score))
         progress("comparing", done, len(samples))

@@ -71,6 +71,8 @@ _HELD_OUT_SHARE: Final = 0.2  # share of the good images that set the threshold 
 _LEAST_REFERENCE: Final = 16  # good images left for the reference set where more than a fifth is held out
 _COLOUR_WORTH: Final = 4.0  # distance of good colours from each other, as a multiple of that in grey
 _MOST_GAIN: Final = 100.0  # of colours: one level of 255 then weighs as much as nearly the farthest in grey
+_FARTHEST_USUAL: Final = 2.0  # times gain, from the usual colour, of most good ones: farther out a fifth is told apart
+_MOST_COLOURS: Final = 0.95
 _N_FOR_COLOUR: Final = 16  # images that tell what they are worth
 _CELLS_COMPARED: Final = 1024  # of each of them
 _CANDIDATES: Final = 8  # times as many cells of the others, among which the most alike is looked for
@@ -277,24 +279,42 @@ def coloured_network(
 
     Every cell is compared with that cell of the other good images which looks most like it in grey. How far their
     colours lie apart is what good colours do; it is made `_COLOUR_WORTH` times as much of a distance as what lies
-    between the two in grey. So the steadier the colours of good parts are, the more a difference of them counts.
+    between the two in grey. So the steadier the colours of good parts are, the more a difference of them counts; but
+    never so much that most good colours lie where the sphere tells them hardly apart (`_FARTHEST_USUAL`).
 
     Args:
         network: trained.
-        images: good ones, prepared, ``(3, H, W)`` each, at least two.
+        images: good ones, prepared, ``(3, H, W)`` each.
         kind: where embeddings are compared.
         generator: of the cells that are compared.
         counted: as for `scores_in_turn`.
     """
-    seen = embed(network, [image[:1] for image in images])
-    colours = [cell_colours(torch.from_numpy(image[1:])) for image in images]
-    both = [torch.cat(each) for each in zip(seen, colours, strict=True)]  # (D + 2, h, w)
-    apart = torch.cat([_from_most_alike(both, index, kind, generator, counted) for index in range(len(both))])
-    grey, colour = apart[:, :-2].square().sum(dim=1).mean(), apart[:, -2:].square().sum(dim=1).mean()
+    colours = [cell_colours(torch.from_numpy(image[1:])) for image in images]  # (2, h, w) each
+    cells = [each[:, _weights(counted, index).expand(each.shape[1:]) > 0] for index, each in enumerate(colours)]
+    cells = [each for each in cells if each.numel()]  # (2, n) each
+    if not cells:  # the whole of these is ignored
+        return ColouredNetwork(network, torch.full((2,), 0.5), 1.0).eval()
+    usual = torch.cat(cells, dim=1).median(dim=1).values  # (2,)
+    both = [
+        torch.cat([*embed(network, [image[:1]]), colour]) for image, colour in zip(images, colours, strict=True)
+    ]  # (D + 2, h, w) each
+    apart = [_from_most_alike(both, index, kind, generator, counted) for index in range(len(both))]
+    grey, colour = (_usual_square([each[:, part] for each in apart]) for part in (slice(None, -2), slice(-2, None)))
     worth = _COLOUR_WORTH * (grey.clamp_min(SQUARE_FLOOR) / colour).sqrt()
     gain = float(worth * GREY_SHARE / (COLOUR_SHARE * BoundedNetwork.RADIUS))
-    usual = torch.cat([each.flatten(1) for each in colours], dim=1).median(dim=1).values  # (2,)
-    return ColouredNetwork(network, usual, min(gain, _MOST_GAIN)).eval()
+    far = [float((each - usual[:, None]).norm(dim=0).quantile(_MOST_COLOURS)) for each in cells]
+    gain = min(gain, _MOST_GAIN, _FARTHEST_USUAL / max(float(np.median(far)), 1e-6))
+    return ColouredNetwork(network, usual, gain).eval()
+
+
+def _usual_square(vectors: Sequence[Tensor]) -> Tensor:
+    """Return the usual square of the length of vectors ``(n, D)``, some of each image.
+
+    It is the median over images of the mean of the four fifths that are shortest: one image among the good ones that is
+    of another colour, whose cells others are compared with too, must not say what good colours do.
+    """
+    squares = [each.square().sum(dim=1).sort().values for each in vectors if len(each)]
+    return torch.stack([each[: -(len(each) // 5) or None].mean() for each in squares]).median()
 
 
 def _from_most_alike(
@@ -308,19 +328,19 @@ def _from_most_alike(
 
     Args:
         both: ``(D + 2, h, w)`` of every image: its embedding in grey and its colours.
-        index: of the image.
+        index: of the image; where there is no other, it is compared with itself.
         kind: at the same location, or among some cells from anywhere.
         generator: of the cells.
         counted: as for `scores_in_turn`.
 
     Returns:
-        The differences, ``(n, D + 2)``.
+        The differences, ``(n, D + 2)``; none where no cell counts.
     """
-    cells, whence = some_cells([both[index]], _CELLS_COMPARED, generator)  # (n, D + 2), (n, 3)
-    rows, columns = whence[:, 1], whence[:, 2]
-    counts = _weights(counted, index).expand(both[index].shape[1:])[rows, columns] > 0  # (n,)
-    cells, rows, columns = cells[counts], rows[counts], columns[counts]
-    others = [each for other, each in enumerate(both) if other != index]
+    here = both[index]
+    where = (_weights(counted, index).expand(here.shape[1:]) > 0).nonzero()  # (all that count, 2)
+    rows, columns = where[torch.randperm(len(where), generator=generator)[:_CELLS_COMPARED]].T  # (n,) each
+    cells = here[:, rows, columns].T  # (n, D + 2)
+    others = [each for other, each in enumerate(both) if other != index] or list(both)
     if kind is Reference.LOCATION:
         there = torch.stack([each[:, rows, columns].T for each in others], dim=1)  # (n, others, D + 2)
         most_alike = (there[..., :-2] @ cells[:, :-2, None]).squeeze(2).argmax(dim=1)  # (n,)

@@ -123,7 +123,7 @@ class PreparedImages:
     """Good images, prepared and kept on disk behind a memory map, ready to be cut.
 
     Memory stays flat however many images there are. The temporary file vanishes with the object. Training cuts the grey
-    alone.
+    alone; colours, of which a cell has one mean, are kept at half the size.
 
     Args:
         paths: the images; at least one.
@@ -139,12 +139,13 @@ class PreparedImages:
         shapes: list[tuple[int, int]] = []
         self._sizes: list[tuple[int, int]] = []
         self._poses: list[Pose | None] = []
-        n_planes = 1 + len(DIFFERENCES) if preparation.coloured else 1
         with temporary_file() as file:
 
             def keep(index: int, source: GreyImage) -> None:
                 image = preparation.prepared(source)
-                file.write(np.rint(image.all_pixels() * LEVELS).astype(np.uint16).tobytes())
+                grey, *colours = image.all_pixels()
+                for plane in (grey, *map(_halved, colours)):
+                    file.write(np.rint(plane * LEVELS).astype(np.uint16).tobytes())
                 self._poses.append(image.pose)
                 shapes.append(image.shape)
                 self._sizes.append(source.shape)
@@ -154,18 +155,24 @@ class PreparedImages:
             file.flush()
             kept = np.memmap(file, dtype=np.uint16, mode="r")
         self.shapes = np.array(shapes)  # (n, 2) int: rows and columns of every image
-        ends = np.cumsum(n_planes * self.shapes.prod(axis=1)).tolist()
-        self._images = [
-            kept[end - n_planes * height * width : end].reshape(n_planes, height, width)
-            for end, (height, width) in zip(ends, shapes, strict=True)
-        ]
+        self._span = preparation.span
+        n_colours = len(DIFFERENCES) if preparation.coloured else 0
+        self._greys: list[NDArray[np.uint16]] = []
+        self._colours: list[NDArray[np.uint16]] = []  # (0 or 2, H / 2, W / 2) each
+        begin = 0
+        for height, width in shapes:
+            middle = begin + height * width
+            end = middle + n_colours * (height // 2) * (width // 2)
+            self._greys.append(kept[begin:middle].reshape(height, width))
+            self._colours.append(kept[middle:end].reshape(n_colours, height // 2, width // 2))
+            begin = end
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self._greys)
 
     def shape(self, index: int) -> tuple[int, int]:
         """Return rows and columns of an image."""
-        _, rows, columns = self._images[index].shape
+        rows, columns = self._greys[index].shape
         return rows, columns
 
     def size(self, index: int) -> tuple[int, int]:
@@ -178,7 +185,7 @@ class PreparedImages:
 
     def cut(self, index: int, top: int, left: int, height: int, width: int) -> FloatArray:
         """Cut a window of the grey: ``(height, width)`` float32 in [0, 1]."""
-        window = self._images[index][0, top : top + height, left : left + width]
+        window = self._greys[index][top : top + height, left : left + width]
         return np.asarray(window / np.float32(LEVELS), dtype=np.float32)
 
     def whole(self, index: int) -> FloatArray:
@@ -187,11 +194,18 @@ class PreparedImages:
 
     def picture(self, index: int) -> FloatArray:
         """Return an image to look at, as `Prepared.picture` does."""
-        return picture(self.pixels(index))
+        return picture(self.pixels(index), self._span)
 
     def pixels(self, index: int) -> FloatArray:
         """Return an image as a graph takes it: ``(1 or 3, H, W)`` float32 in [0, 1]."""
-        return np.asarray(self._images[index] / np.float32(LEVELS), dtype=np.float32)
+        colours = self._colours[index].repeat(2, axis=1).repeat(2, axis=2) / np.float32(LEVELS)
+        return np.concatenate([self.whole(index)[None], colours]) if len(colours) else self.whole(index)[None]
+
+
+def _halved(plane: FloatArray) -> FloatArray:
+    """Shrink a plane of a prepared image, whose sides are multiples of 4, to half its sides."""
+    height, width = plane.shape
+    return np.asarray(plane.reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3)))
 
 
 @dataclass(frozen=True)

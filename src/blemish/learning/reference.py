@@ -146,8 +146,8 @@ def distance_of_product(product: Tensor) -> Tensor:
 def kept(embeddings: Tensor) -> Tensor:
     """Round embeddings ``(n, D, ...)`` to what a model file keeps of them: half precision, at half the size.
 
-    The last number of those with colours is large, and rounded it would spoil the length by which distances are told
-    from products. It is not kept, but follows from the others (`completed`).
+    The last number of those with colours is usually large, and rounded it would spoil the length by which distances are
+    told from products. It is not kept, but follows from the others (`completed`).
     """
     rounded = embeddings.half().float()
     return completed(rounded[:, :-1]) if embeddings.shape[1] == COLOURED else rounded.contiguous()

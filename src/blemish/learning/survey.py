@@ -198,15 +198,15 @@ def survey(paths: Sequence[Path], progress: Progress = silent) -> Survey:
     """
     sizes: list[tuple[int, int]] = []
     greys: list[FloatArray] = []  # every image's, thinned out
-    colours: list[float] = []  # strongest of every image
+    colours: list[float] = []  # strongest of every image, but for a few pixels
     small: list[FloatArray] = []
     squares: list[FloatArray] = []
 
     def look(index: int, source: GreyImage) -> None:
         image = source.whole()
         sizes.append(source.shape)
-        ends = (float(end) for plane in source.differences() for end in plane.range())
-        colours.append(max(map(abs, ends), default=0.0))
+        strong = [float(np.quantile(np.abs(plane.whole()), _QUANTILES[1])) for plane in source.differences()]
+        colours.append(max(strong, default=0.0))
         step = max(math.isqrt(image.size // _SMALL**2), 1)
         greys.append(image[::step, ::step].ravel())
         small.append(resize(image, _SMALL, _SMALL))

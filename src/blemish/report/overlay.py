@@ -193,6 +193,11 @@ def decode_picture(data: bytes) -> Picture:
     return np.asarray(cv2.cvtColor(stored, cv2.COLOR_BGR2RGB), np.uint8)
 
 
+def as_it_was(picture: Picture) -> Picture:
+    """Return a decoded picture as ``(H, W)`` if it is grey: compressed again, it then is as it was."""
+    return picture[..., 0] if (picture == picture[..., :1]).all() else picture
+
+
 def _hatch(strip: Picture, ignored: NDArray[np.bool_], top: int, height: int, width: int) -> None:
     """Dim and hatch where nothing counts, in grey: colours are for what was found.
 

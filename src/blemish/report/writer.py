@@ -39,6 +39,7 @@ from blemish.report.earlier import (
 )
 from blemish.report.overlay import (
     Picture,
+    as_it_was,
     comparison,
     decode_picture,
     draw_outlines,
@@ -267,7 +268,7 @@ class _Kept:
             return None
         draw_outlines(overlay, self.contours, scale=max(overlay.shape) / max(image.shape))
         small = grey_picture(image.fitted(_THUMBNAIL_SIDE))
-        return _thumbnails(small, overlay, None if compared is None else compared[..., 0])
+        return _thumbnails(small, overlay, None if compared is None else as_it_was(compared))
 
 
 def _csv_row(record: Mapping[str, Any]) -> dict[str, object]:
