@@ -153,17 +153,22 @@ def as_image(array: NDArray[Any]) -> FloatArray:
         [[0.29899999499320984, 1.0]]
     """
     pixels = as_samples(array)
-    white = _white(pixels)
     if pixels.ndim == 2:
-        return np.asarray(np.divide(pixels, white, dtype=np.float32))
-    grey: FloatArray = np.empty(pixels.shape[:2], dtype=np.float32)
-    for top in range(0, len(grey), _ROWS):  # the colours of a very large image would need gigabytes as float32
+        return np.asarray(np.divide(pixels, _white(pixels), dtype=np.float32))
+    return _weighed(pixels, _LUMA)
+
+
+def _weighed(pixels: NDArray[Any], thousandths: FloatArray) -> FloatArray:
+    """Sum the colours of RGB or RGBA samples, in thousandths ``(1, 3)`` of white: ``(H, W)`` float32."""
+    white = _white(pixels)
+    summed: FloatArray = np.empty(pixels.shape[:2], dtype=np.float32)
+    for top in range(0, len(summed), _ROWS):  # the colours of a very large image would need gigabytes as float32
         colours = pixels[top : top + _ROWS, :, :3].astype(np.float32)
-        grey[top : top + _ROWS] = cv2.transform(colours, _LUMA)
-    grey /= np.float32(1000 * white)
+        summed[top : top + _ROWS] = cv2.transform(colours, thousandths)
+    summed /= np.float32(1000 * white)
     if pixels.shape[2] == 4:
-        grey *= np.divide(pixels[:, :, 3], white, dtype=np.float32)
-    return grey
+        summed *= np.divide(pixels[:, :, 3], white, dtype=np.float32)
+    return summed
 
 
 def colour_difference(array: NDArray[Any], channel: int) -> FloatArray:
@@ -185,14 +190,10 @@ def colour_difference(array: NDArray[Any], channel: int) -> FloatArray:
         >>> colour_difference(np.array([[[255, 0, 0], [255, 255, 255]]], dtype=np.uint8), 0).round(3).tolist()
         [[0.7009999752044678, 0.0]]
     """
-    pixels, grey = as_samples(array), as_image(array)
+    pixels = as_samples(array)
     if pixels.ndim == 2:
-        return np.zeros_like(grey)
-    colour: FloatArray = np.divide(pixels[:, :, channel], _white(pixels), dtype=np.float32)
-    if pixels.shape[2] == 4:
-        colour *= np.divide(pixels[:, :, 3], _white(pixels), dtype=np.float32)
-    colour -= grey
-    return colour
+        return np.zeros(pixels.shape, dtype=np.float32)
+    return _weighed(pixels, 1000 * np.eye(3, dtype=np.float32)[[channel]] - _LUMA)
 
 
 def rgb(grey: FloatArray, blue: FloatArray, red: FloatArray) -> FloatArray:
