@@ -1,6 +1,6 @@
 """How fast inspection is, side by side in one run: ours, the paper's graph, three peers, through every runtime.
 
-    python benchmarks/speed.py [networks path turning memory rows install start] [--repeats 7] [--json FILE]
+    python benchmarks/speed.py [networks path turning colour memory rows install start] [--repeats 7] [--json FILE]
 
 Runs all parts, or those that are named. Figures are medians over repeats that take turns, so that a slow moment of the
 machine hits all alike, and are told as ratios too: only they can be compared from one machine to another. Run it when
@@ -39,7 +39,7 @@ from blemish.detection.engines import installed_engines, load_engine
 from blemish.detection.pose import Pose
 from blemish.detection.scoring import N_WORST
 from blemish.drawing import SURFACES, draw_surface
-from blemish.images import read_image, write_image
+from blemish.images import read_image, rgb, write_image
 from blemish.learning.assembly import SMOOTHING
 from blemish.learning.fit import enroll, fit
 from blemish.learning.graph import DistanceModel, build_graph
@@ -290,6 +290,27 @@ def measure_turning(repeats: int, side: int) -> Figures:
     }
 
 
+def measure_colour(repeats: int, side: int) -> Figures:
+    """Time the same coloured images with a model that looks at colours and one that does not, on one core."""
+    found: Figures = {}
+    for reference in Reference:
+        with tempfile.TemporaryDirectory() as name:
+            grey, coloured = Path(name) / "grey", Path(name) / "coloured"
+            rng = np.random.default_rng(0)
+            for path in drawn_images(grey, 8, side):
+                image = read_image(path)
+                blue, red = (rng.normal(mean, 0.02, image.shape).astype(np.float32) for mean in (-0.05, 0.03))
+                write_image(coloured / path.name, rgb(image, blue, red))
+            models = [enroll(each, reference=reference, alpha=0.5).with_threads(1) for each in (grey, coloured)]
+            assert [model.description.preparation.coloured for model in models] == [False, True]
+            shown = next(coloured.iterdir())
+            by_grey, in_colour = partial(models[0].inspect, shown), partial(models[1].inspect, shown)
+            seconds = median_seconds({"by its grey": by_grey, "in colour": in_colour}, repeats)
+            found[f"{reference}, ms"] = {kind: 1000 * each for kind, each in seconds.items()}
+            found[f"{reference}, times as long"] = seconds["in colour"] / seconds["by its grey"]
+    return found
+
+
 def _anew(folder: Path) -> Path:
     """Name an output folder that does not exist: one that does would be gone on with."""
     return Path(tempfile.mkdtemp(dir=folder)) / "out"
@@ -439,14 +460,14 @@ def _cell(name: str, value: object) -> str:
 
 
 def main() -> None:
-    parts = ("networks", "path", "turning", "memory", "rows", "install", "start")
+    parts = ("networks", "path", "turning", "colour", "memory", "rows", "install", "start")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(parts)}; by default all")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--networks", nargs="+", choices=CANDIDATES, default=list(CANDIDATES), metavar="NAME")
     parser.add_argument("--runtimes", nargs="+", choices=RUNTIMES, default=list(RUNTIMES), metavar="NAME")
     parser.add_argument(
-        "--side", type=int, default=1024, help="pixels a side of the images of path, turning, memory and start"
+        "--side", type=int, default=1024, help="pixels a side of the images of path, turning, colour, memory, start"
     )
     parser.add_argument("--images", type=int, default=40, help="of a batch")
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 1_000, 100_000], help="images for memory")
@@ -458,6 +479,7 @@ def main() -> None:
         "networks": lambda: measure_networks(arguments.repeats, arguments.networks, arguments.runtimes),
         "path": lambda: measure_path(arguments.repeats, arguments.side, arguments.images),
         "turning": lambda: measure_turning(arguments.repeats, arguments.side),
+        "colour": lambda: measure_colour(arguments.repeats, arguments.side),
         "memory": lambda: measure_memory(arguments.counts, arguments.side),
         "rows": lambda: measure_rows(arguments.counts),
         "install": measure_install,
