@@ -205,9 +205,9 @@ def survey(paths: Sequence[Path], progress: Progress = silent) -> Survey:
     def look(index: int, source: GreyImage) -> None:
         image = source.whole()
         sizes.append(source.shape)
-        strong = [float(np.quantile(np.abs(plane.whole()), _QUANTILES[1])) for plane in source.differences()]
-        colours.append(max(strong, default=0.0))
         step = max(math.isqrt(image.size // _SMALL**2), 1)
+        thinned = [np.abs(plane.whole()[::step, ::step]) for plane in source.differences()]
+        colours.append(max((float(np.quantile(each, _QUANTILES[1])) for each in thinned), default=0.0))
         greys.append(image[::step, ::step].ravel())
         small.append(resize(image, _SMALL, _SMALL))
         squares.append(middle_square(image))
