@@ -228,16 +228,16 @@ def nearest_detector(
     generator = torch.Generator().manual_seed(terms.seed)
     order = torch.randperm(len(prepared), generator=generator).tolist()
     chosen = _all_of(prepared, images.learned) if images.in_turn else sorted(within_memory(prepared, order))
+    counted = [terms.counted(preparation, prepared, index) for index in chosen]
     whole: BoundedNetwork | ColouredNetwork = network
     if preparation.coloured:
-        few = [chosen[i] for i in np.linspace(0, len(chosen) - 1, min(len(chosen), _N_FOR_COLOUR)).round().astype(int)]
-        counts = [terms.counted(preparation, prepared, index) for index in few]
-        whole = coloured_network(network, [prepared.pixels(index) for index in few], kind, generator, counts)
+        few = np.linspace(0, len(chosen) - 1, min(len(chosen), _N_FOR_COLOUR)).round().astype(int).tolist()
+        images_of_few = [prepared.pixels(chosen[i]) for i in few]
+        whole = coloured_network(network, images_of_few, kind, generator, [counted[i] for i in few])
     embeddings: list[Tensor] = []
     for done, index in enumerate(chosen, start=1):
         embeddings += embed(whole, [prepared.pixels(index)])
         progress("making the reference set", done, len(chosen))
-    counted = [terms.counted(preparation, prepared, index) for index in chosen]
     # Of the few that set the limit too, none is left out: it would promise more than is known of parts like them.
     suspects = [] if images.in_turn else find_suspects(embeddings, kind, generator, counted)
     usual = [index for index in range(len(chosen)) if index not in suspects]

@@ -124,7 +124,8 @@ def comparison(evidence: Evidence) -> Picture | None:
     """
     if evidence.nearest is None:
         return None
-    both = _stretched(np.hstack([evidence.found, evidence.nearest]))  # (s, 2 s[, 3])
+    both = np.hstack([evidence.found, evidence.nearest])  # (s, 2 s[, 3])
+    both = _stretched(both, float(both.min()), float(both.max()))
     gap = np.full((len(both), _GAP, *both.shape[2:]), 255, dtype=np.uint8)
     return np.hstack([both[:, : len(both)], gap, both[:, len(both) :]])
 
@@ -141,15 +142,13 @@ def grey_picture(image: GreyImage) -> Picture:
     darkest, brightest = (float(end) for end in image.range())
     picture = np.empty(image.shape, dtype=np.uint8)
     for top, strip in image.strips():
-        stretched = _ramp(strip, darkest, brightest) if brightest > darkest else strip
-        picture[top : top + len(strip)] = np.rint(255 * stretched)
+        picture[top : top + len(strip)] = _stretched(strip, darkest, brightest)
     return picture
 
 
-def _stretched(picture: FloatArray) -> Picture:
-    """Stretch the contrast of a picture as `grey_picture` does; of RGB that of all three together."""
-    darkest, brightest = float(picture.min()), float(picture.max())
-    return np.rint(255 * (_ramp(picture, darkest, brightest) if brightest > darkest else picture)).astype(np.uint8)
+def _stretched(values: FloatArray, darkest: float, brightest: float) -> Picture:
+    """Stretch what lies between two values over all of 8 bits; where they are one, it stays as it is."""
+    return np.rint(255 * (_ramp(values, darkest, brightest) if brightest > darkest else values)).astype(np.uint8)
 
 
 def shrink(picture: NDArray[_Sample], side: int) -> NDArray[_Sample]:
