@@ -4,7 +4,7 @@ import base64
 import json
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,6 +158,15 @@ def coloured(wide: bool = False, gain: float = 5.0) -> ColouredNetwork:
     return ColouredNetwork(network.eval(), torch.tensor([0.4, 0.6]), gain).eval()
 
 
+def joined_to(images: list[FloatArray], kind: Reference, counted: Sequence[FloatArray] = ()) -> ColouredNetwork:
+    """The network with what colours are worth on these images."""
+    network = coloured().network
+    colours = [cell_colours(torch.from_numpy(image[1:])) for image in images]
+    return coloured_network(
+        network, embed(network, [image[:1] for image in images]), colours, kind, generator(), counted
+    )
+
+
 def in_one_colour(blue: float, red: float, height: int = 32, width: int = 40) -> FloatArray:
     pixels = noise(3, height, width)
     pixels[1], pixels[2] = blue, red
@@ -225,7 +234,7 @@ class TestWorth:
             images = [noise(3, 48, 48, seed=seed) for seed in range(6)]
             for image in images:
                 image[1:] = 0.5 + spread * (image[1:] - 0.5)
-            return float(coloured_network(coloured().network, images, kind, generator()).gain)
+            return float(joined_to(images, kind).gain)
 
         assert gain(0.1) == pytest.approx(10 * gain(1.0), rel=0.05)
 
@@ -234,9 +243,9 @@ class TestWorth:
         images = [noise(3, 48, 48, seed=seed) for seed in range(8)]
         for image in images:
             image[1:] = 0.7 + 0.02 * image[1:]
-        expected = float(coloured_network(coloured().network, images, kind, generator()).gain)
+        expected = float(joined_to(images, kind).gain)
         images[3][1:] = 0.5
-        found = float(coloured_network(coloured().network, images, kind, generator()).gain)
+        found = float(joined_to(images, kind).gain)
         assert found == pytest.approx(expected, rel=0.25)
 
     @pytest.mark.parametrize("kind", Reference)
@@ -245,7 +254,7 @@ class TestWorth:
         for image in images:
             image[1:] = 0.5 + 0.001 * image[1:]
             image[1, :, 30:] += 0.2  # another material
-        network = coloured_network(coloured().network, images, kind, generator())
+        network = joined_to(images, kind)
         assert float(network.gain) * 0.2 <= 2.01
         assert kind is Reference.CATEGORY or float(network.gain) * 0.2 > 1.9  # at its place each colour is steady
         fading = images[0].copy()
@@ -262,8 +271,7 @@ class TestWorth:
         for image in wild:
             image[1:, 12:] = 1
             image[1:, :, 12:] = 1
-        grey, zones = coloured().network, [counted] * 4
-        found = [coloured_network(grey, each, kind, generator(), zones) for each in (images, wild)]
+        found = [joined_to(each, kind, [counted] * 4) for each in (images, wild)]
         assert torch.equal(found[0].usual, found[1].usual)
         if kind is Reference.LOCATION:  # else colours are compared with those of some cells from anywhere
             assert float(found[0].gain) == pytest.approx(float(found[1].gain), rel=1e-5)
@@ -272,7 +280,7 @@ class TestWorth:
     @pytest.mark.parametrize("counts", [0.0, 1.0])
     def test_one_image_is_no_error_nor_is_one_that_is_ignored(self, kind: Reference, counts: float) -> None:
         everywhere = np.full((1, 1), counts, dtype=np.float32)
-        network = coloured_network(coloured().network, [noise(3, 48, 48)], kind, generator(), [everywhere])
+        network = joined_to([noise(3, 48, 48)], kind, [everywhere])
         assert np.isfinite(float(network.gain))
         assert float(network.gain) > 0
 
@@ -281,7 +289,7 @@ class TestWorth:
         images = [noise(3, 48, 48, seed=seed) for seed in range(2)]
         for image in images:
             image[1:] = 0.5
-        network = coloured_network(coloured().network, images, kind, generator())
+        network = joined_to(images, kind)
         assert np.isfinite(float(network.gain))
         assert torch.isfinite(embed(network, [noise(3, 48, 48)])[0]).all()
 

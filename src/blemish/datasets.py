@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 
@@ -35,6 +35,7 @@ _DEFECT_NAMES = frozenset({  # whole folder names, in lower case
 })  # fmt: skip
 
 Split = Literal["train", "test"]
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,11 @@ def by_content(paths: Sequence[Path]) -> dict[str, Path]:
     for path in paths:
         different.setdefault(content_hash(path), path)
     return different
+
+
+def spread_over(items: Sequence[_Item], most: int) -> list[_Item]:
+    """Take so many at most, spread over all: files are often sorted by what they show."""
+    return [items[index] for index in np.linspace(0, len(items) - 1, min(len(items), most)).round().astype(int)]
 
 
 def find_categories(root: Path | str) -> dict[str, Path]:

@@ -68,6 +68,11 @@ class Prepared(GreyImage):
         return Prepared(*self.shape, lambda top, bottom: grey[top:bottom], self.pose, self._colours, self._span)
 
 
+def as_batch(image: FloatArray) -> FloatArray:
+    """Make a prepared image, ``(H, W)`` or ``(1 or 3, H, W)``, what a graph takes: ``(1, 1 or 3, H, W)``."""
+    return image.reshape(1, -1, *image.shape[-2:])
+
+
 def picture(pixels: FloatArray, span: float) -> FloatArray:
     """Make what a graph takes something to look at.
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from blemish.detection.engines import DEFAULT, load_engine
 from blemish.detection.pose import Pose
+from blemish.detection.preparation import as_batch
 from blemish.errors import BlemishError, ModelFileError
 from blemish.results import FloatArray
 
@@ -87,7 +88,7 @@ class Runtime:
         """
         if counted is not None and not self.takes_zones:
             raise ModelFileError(f"The graph in the model file is of a Blemish that had no zones. {_REMEDY}")
-        pixels = np.ascontiguousarray(image, dtype=np.float32).reshape(1, -1, *image.shape[-2:])  # (1, 1 or 3, H, W)
+        pixels = as_batch(np.ascontiguousarray(image, dtype=np.float32))
         try:
             inputs = {"pixels": pixels}
             if self.takes_zones:

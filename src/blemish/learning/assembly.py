@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import blemish
-from blemish.datasets import by_content, content_hash
+from blemish.datasets import by_content, content_hash, spread_over
 from blemish.detection.decision import least_images
 from blemish.detection.detector import Detector, limited
 from blemish.detection.drift import image_statistics
@@ -229,15 +229,16 @@ def nearest_detector(
     order = torch.randperm(len(prepared), generator=generator).tolist()
     chosen = _all_of(prepared, images.learned) if images.in_turn else sorted(within_memory(prepared, order))
     counted = [terms.counted(preparation, prepared, index) for index in chosen]
-    whole: BoundedNetwork | ColouredNetwork = network
-    if preparation.coloured:
-        few = np.linspace(0, len(chosen) - 1, min(len(chosen), _N_FOR_COLOUR)).round().astype(int).tolist()
-        images_of_few = [prepared.pixels(chosen[i]) for i in few]
-        whole = coloured_network(network, images_of_few, kind, generator, [counted[i] for i in few])
     embeddings: list[Tensor] = []
     for done, index in enumerate(chosen, start=1):
-        embeddings += embed(whole, [prepared.pixels(index)])
+        embeddings += embed(network, [prepared.whole(index)])
         progress("making the reference set", done, len(chosen))
+    whole: BoundedNetwork | ColouredNetwork = network
+    if preparation.coloured:
+        colours = [cell_colours(torch.from_numpy(prepared.pixels(index)[1:])) for index in chosen]
+        whole = coloured_network(network, embeddings, colours, kind, generator, counted)
+        for index, colour in enumerate(colours):  # in place: all together may take half a gigabyte
+            embeddings[index] = whole.joined(embeddings[index][None], colour[None])[0]
     # Of the few that set the limit too, none is left out: it would promise more than is known of parts like them.
     suspects = [] if images.in_turn else find_suspects(embeddings, kind, generator, counted)
     usual = [index for index in range(len(chosen)) if index not in suspects]
@@ -270,34 +271,39 @@ def nearest_detector(
 
 def coloured_network(
     network: BoundedNetwork,
-    images: Sequence[FloatArray],
+    embeddings: Sequence[Tensor],
+    colours: Sequence[Tensor],
     kind: Reference,
     generator: torch.Generator,
     counted: Sequence[FloatArray | None] = (),
 ) -> ColouredNetwork:
-    """Add colours to a network that sees grey, so that they are worth what they tell of these images.
+    """Add colours to a network that sees grey, so that they are worth what they tell of good images.
 
-    Every cell is compared with that cell of the other good images which looks most like it in grey. How far their
-    colours lie apart is what good colours do; it is made `_COLOUR_WORTH` times as much of a distance as what lies
-    between the two in grey. So the steadier the colours of good parts are, the more a difference of them counts; but
-    never so much that most good colours lie where the sphere tells them hardly apart (`_FARTHEST_USUAL`).
+    `_N_FOR_COLOUR` of them, spread over all, tell it. Every cell is compared with that cell of the other good
+    images which looks most like it in grey. How far their colours lie apart is what good colours do; it is made
+    `_COLOUR_WORTH` times as much of a distance as what lies between the two in grey. So the steadier the colours of
+    good parts are, the more a difference of them counts; but never so much that most good colours lie where the
+    sphere tells them hardly apart (`_FARTHEST_USUAL`).
 
     Args:
         network: trained.
-        images: good ones, prepared, ``(3, H, W)`` each.
+        embeddings: ``(D, h, w)`` of every good image, in grey.
+        colours: from `cell_colours`, ``(2, h, w)`` of every good image.
         kind: where embeddings are compared.
         generator: of the cells that are compared.
         counted: as for `scores_in_turn`.
     """
-    colours = [cell_colours(torch.from_numpy(image[1:])) for image in images]  # (2, h, w) each
-    cells = [each[:, _weights(counted, index).expand(each.shape[1:]) > 0] for index, each in enumerate(colours)]
+    few = spread_over(range(len(colours)), _N_FOR_COLOUR)
+    counted = [counted[index] for index in few] if counted else ()
+    cells = [
+        colours[index][:, _weights(counted, place).expand(colours[index].shape[1:]) > 0]
+        for place, index in enumerate(few)
+    ]
     cells = [each for each in cells if each.numel()]  # (2, n) each
     if not cells:  # the whole of these is ignored
         return ColouredNetwork(network, torch.full((2,), 0.5), 1.0).eval()
     usual = torch.cat(cells, dim=1).median(dim=1).values  # (2,)
-    both = [
-        torch.cat([*embed(network, [image[:1]]), colour]) for image, colour in zip(images, colours, strict=True)
-    ]  # (D + 2, h, w) each
+    both = [torch.cat([embeddings[index], colours[index]]) for index in few]  # (D + 2, h, w) each
     apart = [_from_most_alike(both, index, kind, generator, counted) for index in range(len(both))]
     grey, colour = (_usual_square([each[:, part] for each in apart]) for part in (slice(None, -2), slice(-2, None)))
     worth = _COLOUR_WORTH * (grey.clamp_min(SQUARE_FLOOR) / colour).sqrt()

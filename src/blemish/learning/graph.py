@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from blemish.detection.preparation import as_batch
 from blemish.detection.runtime import Runtime
 from blemish.detection.scoring import WORST_OF, n_scored
 from blemish.errors import ModelFileError, TrainingError
@@ -38,7 +39,6 @@ from blemish.learning.reference import (
     ToNearest,
     ToNearestHere,
     ToPrototype,
-    as_batch,
     completed,
     distance_of_product,
 )
@@ -469,7 +469,7 @@ def check_graph(graph: bytes, model: DistanceModel, images: Iterable[FloatArray]
     difference, excess = 0.0, 0.0
     for image in images:
         with torch.inference_mode():
-            embeddings = model.network(as_batch(image))  # (1, D, h, w)
+            embeddings = model.network(torch.from_numpy(as_batch(image)))  # (1, D, h, w)
             distances = model.reference(embeddings)  # (1, h, w)
         everything = np.ones((1, 1), dtype=np.float32)
         below = np.ones(distances.shape[1:], dtype=np.float32)

@@ -227,11 +227,14 @@ class ColouredNetwork(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Embed ``(B, 3, H, W)`` pixels, grey and the two colour differences, as ``(B, 35, H / 4, W / 4)``."""
-        grey = self.network(pixels[:, :1]) * GREY_SHARE
-        place = (cell_colours(pixels[:, 1:]) - self.usual[:, None, None]) * self.gain  # (B, 2, h, w)
+        return self.joined(self.network(pixels[:, :1]), cell_colours(pixels[:, 1:]))
+
+    def joined(self, grey: Tensor, colours: Tensor) -> Tensor:
+        """Join what the network saw in grey, ``(B, 32, h, w)``, and `cell_colours`, ``(B, 2, h, w)``."""
+        place = (colours - self.usual[:, None, None]) * self.gain
         touching = torch.cat([place, torch.ones_like(place[:, :1])], dim=1)
         colour = nn.functional.normalize(touching, dim=1) * (COLOUR_SHARE * BoundedNetwork.RADIUS)
-        return torch.cat([grey, colour], dim=1)
+        return torch.cat([grey * GREY_SHARE, colour], dim=1)
 
 
 def cell_colours(differences: Tensor) -> Tensor:

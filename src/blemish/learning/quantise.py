@@ -19,13 +19,14 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from blemish.datasets import by_content
+from blemish.datasets import by_content, spread_over
 from blemish.detection.decision import conformal_threshold, decide, require_alpha
 from blemish.detection.detector import Detector
 from blemish.detection.engines import INT8
 from blemish.detection.former import digest, with_graph
 from blemish.detection.history import changed
 from blemish.detection.model_file import Description
+from blemish.detection.preparation import as_batch
 from blemish.detection.runtime import seconds_in_turns
 from blemish.detection.tiling import at_once
 from blemish.detection.zones import from_text
@@ -179,14 +180,8 @@ def calibration_images(about: Description, learned: Sequence[Path]) -> list[Floa
     They are spread over those given.
     """
     preparation = about.preparation
-    prepared = (preparation.prepared(GreyImage.open(path)) for path in _spread(learned, _RANGED))
+    prepared = (preparation.prepared(GreyImage.open(path)) for path in spread_over(learned, _RANGED))
     return [at_once(image.all_pixels(), preparation) for image in prepared]
-
-
-def _spread(paths: Sequence[Path], most: int) -> list[Path]:
-    """Take so many at most, spread over all: files are often sorted by what they show."""
-    chosen = np.linspace(0, len(paths) - 1, min(len(paths), most)).round().astype(int)
-    return [paths[index] for index in chosen]
 
 
 def quantised_graph(graph: bytes, images: Sequence[FloatArray], spared: int) -> bytes:
@@ -209,7 +204,7 @@ def quantised_graph(graph: bytes, images: Sequence[FloatArray], spared: int) -> 
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             image = next(self._left, None)
-            return None if image is None else {"pixels": image.reshape(1, -1, *image.shape[-2:]), **everywhere}
+            return None if image is None else {"pixels": as_batch(image), **everywhere}
 
     model = onnx.load_from_string(graph)
     # Else it warns that a step is missing which our graphs do not need.
@@ -261,7 +256,7 @@ def compare(
     zones = None if about.ignored is None else from_text(about.ignored)
     all_of_them = [each.with_threads(1) for each in (detector, *candidates.values())]
     rng = np.random.default_rng(0)
-    damaged = set(_spread(unseen, _JUDGED))
+    damaged = set(spread_over(unseen, _JUDGED))
     good: list[list[float]] = []  # of every image the scores by all of them
     defective: list[list[float]] = []
     for done, path in enumerate(unseen, start=1):

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from blemish.detection.preparation import as_batch
 from blemish.errors import SettingError
 from blemish.images import prepare, read_image
 from blemish.learning.network import COLOURED, BoundedNetwork, ColouredNetwork, TripletNetwork
@@ -410,12 +411,7 @@ def _farthest_from(
 def embed(network: BoundedNetwork | ColouredNetwork, images: Iterable[FloatArray]) -> list[Tensor]:
     """Embed prepared images, as `as_batch` takes them, one by one: ``(D, h, w)`` each."""
     with torch.inference_mode():
-        return [network(as_batch(image))[0] for image in images]
-
-
-def as_batch(image: FloatArray) -> Tensor:
-    """Make a prepared image, ``(H, W)``, ``(1, H, W)`` or with colours ``(3, H, W)``, a batch of one."""
-    return torch.from_numpy(image).reshape(1, -1, *image.shape[-2:])
+        return [network(torch.from_numpy(as_batch(image)))[0] for image in images]
 
 
 def mean_embedding(
