@@ -104,10 +104,23 @@ def test_a_grey_image_has_no_colours(tmp_path: Path) -> None:
 
 
 class TestPrepared:
-    def test_makes_the_picture_again_with_the_contrast_of_its_grey(self) -> None:
+    def test_makes_a_picture_with_the_contrast_of_its_grey(self) -> None:
         image = noise(4, 6, 1) * 0.1 + np.float32([0.45, 0.5, 0.55])
         prepared = replace(COLOURED, scale=1.0).prepared(GreyImage.of(image))
-        assert prepared.picture(0, 4)[:, :6] == pytest.approx((image - 0.2) / 0.5, abs=1e-5)
+        expected = (as_image(image)[..., None] - 0.2) / 0.5 + image - as_image(image)[..., None]
+        assert prepared.picture(0, 4)[:, :6] == pytest.approx(expected, abs=1e-5)
+
+    @pytest.mark.parametrize(
+        "colour", [(204, 26, 26), (230, 120, 20), (30, 120, 60), (160, 90, 60), (20, 60, 160)], ids=str
+    )
+    def test_shows_a_scratch_on_an_even_surface_of_a_strong_colour(self, colour: tuple[int, int, int]) -> None:
+        image = np.float32(colour) / 255 + 0.01 * (noise(16, 16, 1) - 0.5)
+        grey = as_image(image)
+        even = replace(COLOURED, black=float(grey.min()) - 0.01, white=float(grey.max()) + 0.01)
+        scratched = image.copy()
+        scratched[8:10] -= 0.05
+        pictures = [even.prepared(GreyImage.of(np.clip(each, 0, 1))).picture(8, 10) for each in (image, scratched)]
+        assert np.abs(pictures[1] - pictures[0]).max(axis=2).mean() > 0.2
 
     def test_the_strongest_colours_are_whole_however_even_the_grey(self) -> None:
         even = replace(COLOURED, black=0.29, white=0.3)
@@ -273,8 +286,15 @@ class TestWorth:
             image[1:, :, 12:] = 1
         found = [joined_to(each, kind, [counted] * 4) for each in (images, wild)]
         assert torch.equal(found[0].usual, found[1].usual)
-        if kind is Reference.LOCATION:  # else colours are compared with those of some cells from anywhere
-            assert float(found[0].gain) == pytest.approx(float(found[1].gain), rel=1e-5)
+        assert float(found[0].gain) == pytest.approx(float(found[1].gain), rel=1e-5)
+
+    @pytest.mark.parametrize("kind", Reference)
+    def test_what_counts_on_one_image_alone_is_no_error(self, kind: Reference) -> None:
+        images = [noise(3, 48, 48, seed=seed) for seed in range(2)]
+        counted = [np.full((1, 1), counts, dtype=np.float32) for counts in (0, 1)]
+        network = joined_to(images, kind, counted)
+        assert np.isfinite(float(network.gain))
+        assert float(network.gain) > 0
 
     @pytest.mark.parametrize("kind", Reference)
     @pytest.mark.parametrize("counts", [0.0, 1.0])

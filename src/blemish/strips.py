@@ -94,7 +94,7 @@ class GreyImage:
         return GreyImage(height, width, lambda top, bottom: as_image(rows(top, bottom)), rows if has_colours else None)
 
     def without_colours(self) -> GreyImage:
-        """Return the grey alone, which once it is made keeps nothing of the file."""
+        """Return the grey alone, which once it is made and kept (`rows`) holds nothing of the file."""
         grey = GreyImage(*self.shape, self._make)
         grey._is_kept = self._is_kept
         return grey
@@ -180,7 +180,10 @@ def read_all(paths: Sequence[Path], use: Callable[[int, GreyImage], None] = lamb
             try:
                 use(index, image)
             except MemoryError as error:
-                raise UnreadError(f"'{path}': it needs more memory than there is. Free some, and try again.") from error
+                raise UnreadError(
+                    f"'{path}', image {index + 1} of {len(paths)}: no memory is left for it. Free some, or give fewer "
+                    "or smaller images."
+                ) from error
     if failures:
         more = "\n  ..." if len(failures) > _N_FAILURES_NAMED else ""
         listed = "\n  ".join(failures[:_N_FAILURES_NAMED])

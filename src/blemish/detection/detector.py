@@ -127,7 +127,9 @@ class Detector:
         """Inspect one image: from path or pixels to the verdict.
 
         Args:
-            image: a file, an array as `images.as_image` takes it, or a `GreyImage`.
+            image: a file, an array as `images.as_image` takes it, or a `GreyImage`. Where good images are in colour
+                (``description.preparation.coloured``), one that is grey, as `images.read_image` makes of any file,
+                lacks their colours.
 
         Raises:
             ImageError: the image cannot be read or used.

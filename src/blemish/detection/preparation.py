@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -32,7 +32,6 @@ class Prepared(GreyImage):
         pose: how the part lay before the image was turned; None: it was not.
         colours: blue less grey and red less grey, ``(H, W)`` in [0, 1], 0.5 where there is no colour; empty: not asked
             for.
-        span: of the image's own grey that became what lies between black and white.
     """
 
     def __init__(
@@ -42,12 +41,10 @@ class Prepared(GreyImage):
         make: Callable[[int, int], FloatArray],
         pose: Pose | None = None,
         colours: tuple[GreyImage, ...] = (),
-        span: float = 1.0,
     ) -> None:
         super().__init__(height, width, make)
         self.pose = pose
         self._colours = colours
-        self._span = span
 
     def pixels(self, top: int, bottom: int) -> FloatArray:
         """Return the rows from top to before bottom as a graph takes them: ``(1 or 3, rows, W)``."""
@@ -61,11 +58,11 @@ class Prepared(GreyImage):
 
     def picture(self, top: int, bottom: int) -> FloatArray:
         """Return some rows to look at, see `picture`."""
-        return picture(self.pixels(top, bottom), self._span)
+        return picture(self.pixels(top, bottom))
 
     def with_grey(self, grey: FloatArray) -> Prepared:
         """Return the part as it lies here and in the colours that it has here, but with another grey, ``(H, W)``."""
-        return Prepared(*self.shape, lambda top, bottom: grey[top:bottom], self.pose, self._colours, self._span)
+        return Prepared(*self.shape, lambda top, bottom: grey[top:bottom], self.pose, self._colours)
 
 
 def as_batch(image: FloatArray) -> FloatArray:
@@ -73,18 +70,19 @@ def as_batch(image: FloatArray) -> FloatArray:
     return image.reshape(1, -1, *image.shape[-2:])
 
 
-def picture(pixels: FloatArray, span: float) -> FloatArray:
-    """Make what a graph takes something to look at.
+def picture(pixels: FloatArray) -> FloatArray:
+    """Make what a graph takes something to look at: the contrast of its grey, in colours as strong as they are.
+
+    Stretched like the grey of an even surface, strong colours would be cut off, and all that the grey shows with them.
 
     Args:
         pixels: ``(1 or 3, H, W)``, as `Prepared.pixels` returns them.
-        span: `Preparation.span`, by which colours are made as strong as the grey.
 
     Returns:
         ``(H, W)`` grey or ``(H, W, 3)`` RGB, float32 in [0, 1].
     """
     grey, *colours = pixels
-    return rgb(grey, *((2 * plane - 1) / np.float32(span) for plane in colours)) if colours else grey
+    return rgb(grey, *(2 * plane - 1 for plane in colours)) if colours else grey
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ class Preparation:
     which keeps its shape. Two grey ranges are possible: each image's own (the paper's), or ``black`` to ``white`` for
     all, which keeps what a brighter or darker image has to say. Where parts lie in different turns, and all images have
     one size, every image is turned until its part lies as on the others (``turning``). Where good images have colours,
-    what colour adds to the grey is prepared like it (``coloured``).
+    what colour adds to the grey is sized and turned like it, but not stretched (``coloured``).
     """
 
     height: int | None  # rows of prepared images; None: the image's own times scale
@@ -128,11 +126,6 @@ class Preparation:
             centre=patch_size / 2,
         )
 
-    @property
-    def span(self) -> float:
-        """What lies between black and white; 1 where every image has its own grey range."""
-        return 1.0 if self.black is None or self.white is None else self.white - self.black
-
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Return the rows and columns to which an image of this size is resized, before it is continued."""
         if self.height is not None and self.width is not None:
@@ -151,7 +144,8 @@ class Preparation:
         Returns:
             ``(H', W')`` float32 in [0, 1].
         """
-        return self.prepared(GreyImage(image.shape[0], image.shape[1], lambda top, bottom: image[top:bottom])).whole()
+        grey = GreyImage(image.shape[0], image.shape[1], lambda top, bottom: image[top:bottom])
+        return replace(self, coloured=False).prepared(grey).whole()
 
     def prepared(self, image: GreyImage) -> Prepared:
         """Prepare an image of any size, as far as the result is asked for.
@@ -174,7 +168,7 @@ class Preparation:
         if pose is not None:
             as_it_lies, *rest = (_turned(plane, pose) for plane in (as_it_lies, *colours))
             colours = tuple(rest)
-        return Prepared(*as_it_lies.shape, as_it_lies.rows, pose, colours, self.span)
+        return Prepared(*as_it_lies.shape, as_it_lies.rows, pose, colours)
 
     def _colours_as_they_lie(self, image: GreyImage) -> tuple[GreyImage, ...]:
         size = self.size(*image.shape)

@@ -98,8 +98,7 @@ def accept(
     if model_file.patches is not None:
         # An accept that was undone has left its places behind; the graph counts on from the reference set as it is.
         kept = Patches.from_bytes(model_file.patches).first(len(reference.vectors))
-        pictures = [picture(pixels, about.preparation.span) for pixels in prepared]
-        patches = kept.joined(patches_of(added, embeddings, lambda index: pictures[index]))
+        patches = kept.joined(patches_of(added, embeddings, lambda index: picture(prepared[index])))
         model_file = replace(model_file, patches=patches.to_bytes())
     accepted = Detector(model_file, mm_per_pixel=detector.mm_per_pixel, runtime=detector.runtime)
     _refuse_if_missed(detector, accepted, defective, progress)

@@ -57,7 +57,6 @@ from blemish.learning.reference import (
     mean_embedding,
     nearest_reference,
     reference_of_shares,
-    some_cells,
 )
 from blemish.progress import Progress, silent
 from blemish.results import FloatArray, Threshold
@@ -293,18 +292,16 @@ def coloured_network(
         generator: of the cells that are compared.
         counted: as for `scores_in_turn`.
     """
-    few = spread_over(range(len(colours)), _N_FOR_COLOUR)
-    counted = [counted[index] for index in few] if counted else ()
-    cells = [
-        colours[index][:, _weights(counted, place).expand(colours[index].shape[1:]) > 0]
-        for place, index in enumerate(few)
+    seen = [
+        _Seen(embeddings[index], colours[index], _weights(counted, index).expand(colours[index].shape[1:]) > 0)
+        for index in spread_over(range(len(colours)), _N_FOR_COLOUR)
     ]
-    cells = [each for each in cells if each.numel()]  # (2, n) each
-    if not cells:  # the whole of these is ignored
+    apart = [_from_most_alike(seen, index, kind, generator) for index in range(len(seen))]
+    apart = [each for each in apart if len(each)]
+    if not apart:  # nothing counts, or nowhere on two images
         return ColouredNetwork(network, torch.full((2,), 0.5), 1.0).eval()
+    cells = [each.colours[:, each.counts] for each in seen if each.counts.any()]  # (2, n) each
     usual = torch.cat(cells, dim=1).median(dim=1).values  # (2,)
-    both = [torch.cat([embeddings[index], colours[index]]) for index in few]  # (D + 2, h, w) each
-    apart = [_from_most_alike(both, index, kind, generator, counted) for index in range(len(both))]
     grey, colour = (_usual_square([each[:, part] for each in apart]) for part in (slice(None, -2), slice(-2, None)))
     worth = _COLOUR_WORTH * (grey.clamp_min(SQUARE_FLOOR) / colour).sqrt()
     gain = float(worth * GREY_SHARE / (COLOUR_SHARE * BoundedNetwork.RADIUS))
@@ -314,45 +311,58 @@ def coloured_network(
 
 
 def _usual_square(vectors: Sequence[Tensor]) -> Tensor:
-    """Return the usual square of the length of vectors ``(n, D)``, some of each image.
+    """Return the usual square of the length of vectors ``(n, D)``, at least one of each image.
 
     It is the median over images of the mean of the four fifths that are shortest: one image among the good ones that is
     of another colour, whose cells others are compared with too, must not say what good colours do.
     """
-    squares = [each.square().sum(dim=1).sort().values for each in vectors if len(each)]
+    squares = [each.square().sum(dim=1).sort().values for each in vectors]
     return torch.stack([each[: -(len(each) // 5) or None].mean() for each in squares]).median()
 
 
-def _from_most_alike(
-    both: Sequence[Tensor],
-    index: int,
-    kind: Reference,
-    generator: torch.Generator,
-    counted: Sequence[FloatArray | None],
-) -> Tensor:
+@dataclass(frozen=True)
+class _Seen:
+    """What one good image shows."""
+
+    grey: Tensor  # (D, h, w), its embedding
+    colours: Tensor  # (2, h, w)
+    counts: Tensor  # (h, w) bool: which cells do
+
+    def some(self, n: int, generator: torch.Generator) -> Tensor:
+        """Draw at most n of the cells that count: their rows and columns, ``(2, n)``."""
+        where = self.counts.nonzero()
+        return where[torch.randperm(len(where), generator=generator)[:n]].T
+
+    def at(self, places: Tensor) -> Tensor:
+        """Return embeddings and colours at rows and columns ``(2, n)``: ``(n, D + 2)``."""
+        rows, columns = places
+        return torch.cat([self.grey[:, rows, columns], self.colours[:, rows, columns]]).T
+
+
+def _from_most_alike(seen: Sequence[_Seen], index: int, kind: Reference, generator: torch.Generator) -> Tensor:
     """Tell some cells of an image from those of the others that look most like them in grey.
 
     Args:
-        both: ``(D + 2, h, w)`` of every image: its embedding in grey and its colours.
+        seen: every image.
         index: of the image; where there is no other, it is compared with itself.
         kind: at the same location, or among some cells from anywhere.
         generator: of the cells.
-        counted: as for `scores_in_turn`.
 
     Returns:
         The differences, ``(n, D + 2)``; none where no cell counts.
     """
-    here = both[index]
-    where = (_weights(counted, index).expand(here.shape[1:]) > 0).nonzero()  # (all that count, 2)
-    rows, columns = where[torch.randperm(len(where), generator=generator)[:_CELLS_COMPARED]].T  # (n,) each
-    cells = here[:, rows, columns].T  # (n, D + 2)
-    others = [each for other, each in enumerate(both) if other != index] or list(both)
+    places = seen[index].some(_CELLS_COMPARED, generator)
+    cells = seen[index].at(places)  # (n, D + 2)
+    others = [each for other, each in enumerate(seen) if other != index] or list(seen)
     if kind is Reference.LOCATION:
-        there = torch.stack([each[:, rows, columns].T for each in others], dim=1)  # (n, others, D + 2)
-        most_alike = (there[..., :-2] @ cells[:, :-2, None]).squeeze(2).argmax(dim=1)  # (n,)
-        return cells - there[torch.arange(len(cells)), most_alike]
-    there, _ = some_cells(others, _CELLS_COMPARED * _CANDIDATES, generator)  # (m, D + 2)
-    return cells - there[(cells[:, :-2] @ there[:, :-2].T).argmax(dim=1)]
+        there = torch.stack([each.at(places) for each in others], dim=1)  # (n, others, D + 2)
+        alike = (there[..., :-2] @ cells[:, :-2, None]).squeeze(2)  # (n, others)
+        alike[~torch.stack([each.counts[*places] for each in others], dim=1)] = -torch.inf
+        nearest = alike.max(dim=1)
+        return (cells - there[torch.arange(len(cells)), nearest.indices])[nearest.values > -torch.inf]
+    n_candidates = _CELLS_COMPARED * _CANDIDATES // len(others)
+    there = torch.cat([each.at(each.some(n_candidates, generator)) for each in others])  # (m, D + 2)
+    return cells - there[(cells[:, :-2] @ there[:, :-2].T).argmax(dim=1)] if len(there) else cells[:0]
 
 
 def within_memory(prepared: PreparedImages, order: Sequence[int]) -> list[int]:

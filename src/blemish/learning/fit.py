@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -188,7 +188,8 @@ def _fit_nearest(
     start = None if from_scratch else universal_network()
     known = None
     if marked is not None:
-        defective = PreparedImages([sample.path for sample in marked.samples.values()], preparation, progress)
+        in_grey = replace(preparation, coloured=False)  # training sees no more
+        defective = PreparedImages([sample.path for sample in marked.samples.values()], in_grey, progress)
         known = KnownDefects.of(marked, defective, preparation)
     learner = NearestTriplets(prepared, settings, start, counted, known)
     steps_an_image = _MOST_STEPS_FROM_SCRATCH if from_scratch else _MOST_STEPS

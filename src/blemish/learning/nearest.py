@@ -155,7 +155,6 @@ class PreparedImages:
             file.flush()
             kept = np.memmap(file, dtype=np.uint16, mode="r")
         self.shapes = np.array(shapes)  # (n, 2) int: rows and columns of every image
-        self._span = preparation.span
         n_colours = len(DIFFERENCES) if preparation.coloured else 0
         self._greys: list[NDArray[np.uint16]] = []
         self._colours: list[NDArray[np.uint16]] = []  # (0 or 2, H / 2, W / 2) each
@@ -194,7 +193,7 @@ class PreparedImages:
 
     def picture(self, index: int) -> FloatArray:
         """Return an image to look at, as `Prepared.picture` does."""
-        return picture(self.pixels(index), self._span)
+        return picture(self.pixels(index))
 
     def pixels(self, index: int) -> FloatArray:
         """Return an image as a graph takes it: ``(1 or 3, H, W)`` float32 in [0, 1]."""

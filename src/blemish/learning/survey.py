@@ -206,8 +206,8 @@ def survey(paths: Sequence[Path], progress: Progress = silent) -> Survey:
         image = source.whole()
         sizes.append(source.shape)
         step = max(math.isqrt(image.size // _SMALL**2), 1)
-        thinned = [np.abs(plane.whole()[::step, ::step]) for plane in source.differences()]
-        colours.append(max((float(np.quantile(each, _QUANTILES[1])) for each in thinned), default=0.0))
+        thinned = [_thinned(plane, step) for plane in source.differences()]
+        colours.append(max((float(np.quantile(np.abs(each), _QUANTILES[1])) for each in thinned), default=0.0))
         greys.append(image[::step, ::step].ravel())
         small.append(resize(image, _SMALL, _SMALL))
         squares.append(middle_square(image))
@@ -243,7 +243,7 @@ def survey(paths: Sequence[Path], progress: Progress = silent) -> Survey:
         darkest=darkest,
         brightest=brightest,
         explained=explained if turned is None else turned[1],
-        coloured=bool(np.median(colours) > _LEAST_COLOUR),
+        coloured=bool(np.mean(np.array(colours) > _LEAST_COLOUR) > 0.5),
         turned=None if turned is None else turned[0],
     )
 
@@ -252,6 +252,11 @@ def _side(side: int, scale: float) -> int:
     """Return to how many pixels a side is resized where all images get one size: whole cells, some at least."""
     stride = BoundedNetwork.STRIDE
     return max(round(shrunk(side, scale) / stride), 1) * stride
+
+
+def _thinned(plane: GreyImage, step: int) -> FloatArray:
+    """Take every so many-th row and column of a plane, which is never whole in memory."""
+    return np.concatenate([strip[-top % step :: step, ::step] for top, strip in plane.strips()])
 
 
 def grey_range(greys: FloatArray) -> tuple[float, float]:
