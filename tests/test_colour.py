@@ -36,7 +36,7 @@ from blemish.learning.network import (
 )
 from blemish.learning.quantise import calibration_images, quantised_graph
 from blemish.learning.reference import Reference, embed, nearest_reference
-from blemish.learning.survey import survey
+from blemish.learning.survey import survey, thinned
 from blemish.report.batch import inspect_batch
 from blemish.report.overlay import comparison, decode_picture
 from blemish.results import FloatArray
@@ -531,7 +531,7 @@ class TestSurvey:
         images = [surface(seed) for seed in range(6)]
         greys = [as_image(image) for image in images]
         assert survey(written(tmp_path, [*images[:4], *greys[4:]])).coloured
-        assert not survey(written(tmp_path, [*images[:2], *greys[2:]])).coloured
+        assert not survey(written(tmp_path, [*images[:3], *greys[3:]])).coloured  # half of them are not most
 
     def test_a_hot_pixel_is_no_colour(self, tmp_path: Path) -> None:
         images = [np.stack([as_image(surface(seed))] * 3, axis=-1) for seed in range(4)]
@@ -553,3 +553,10 @@ def test_pictures_in_colour_come_back_from_bytes() -> None:
     apart = np.abs(again.pictures.astype(int) - pictures)[:, 8:-8, 8:-8]  # JPEG blurs colours where two pictures meet
     assert apart.max() < 20
     assert again.show(0).shape == (PATCH, PATCH, 3)
+
+
+@pytest.mark.parametrize("step", [1, 3, 7])
+def test_planes_are_thinned_strip_by_strip(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("blemish.strips.STRIP", 5 * 30)
+    plane = noise(47, 30)
+    assert (thinned(GreyImage.of(plane), step) == plane[::step, ::step]).all()

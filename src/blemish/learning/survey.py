@@ -206,8 +206,8 @@ def survey(paths: Sequence[Path], progress: Progress = silent) -> Survey:
         image = source.whole()
         sizes.append(source.shape)
         step = max(math.isqrt(image.size // _SMALL**2), 1)
-        thinned = [_thinned(plane, step) for plane in source.differences()]
-        colours.append(max((float(np.quantile(np.abs(each), _QUANTILES[1])) for each in thinned), default=0.0))
+        strengths = (np.abs(thinned(plane, step)) for plane in source.differences())
+        colours.append(max((float(np.quantile(each, _QUANTILES[1])) for each in strengths), default=0.0))
         greys.append(image[::step, ::step].ravel())
         small.append(resize(image, _SMALL, _SMALL))
         squares.append(middle_square(image))
@@ -254,7 +254,7 @@ def _side(side: int, scale: float) -> int:
     return max(round(shrunk(side, scale) / stride), 1) * stride
 
 
-def _thinned(plane: GreyImage, step: int) -> FloatArray:
+def thinned(plane: GreyImage, step: int) -> FloatArray:
     """Take every so many-th row and column of a plane, which is never whole in memory."""
     return np.concatenate([strip[-top % step :: step, ::step] for top, strip in plane.strips()])
 
