@@ -251,13 +251,6 @@ class TestWorth:
 
         assert gain(0.1) == pytest.approx(10 * gain(1.0), rel=0.05)
 
-    def test_few_images_of_a_location_are_trusted_less(self) -> None:
-        def gain(n_images: int, kind: Reference) -> float:
-            return float(joined_to([noise(3, 48, 48, seed=seed) for seed in range(n_images)], kind).gain)
-
-        for kind, expected in ((Reference.LOCATION, (4 / 14) / (16 / 26)), (Reference.CATEGORY, 1.0)):
-            assert gain(4, kind) / gain(16, kind) == pytest.approx(expected, rel=0.15)
-
     @pytest.mark.parametrize("kind", Reference)
     def test_one_odd_image_does_not_say_what_good_colours_do(self, kind: Reference) -> None:
         images = [noise(3, 48, 48, seed=seed) for seed in range(8)]

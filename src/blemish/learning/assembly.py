@@ -69,7 +69,6 @@ MOST_CELLS_OF_ONE: Final = 400_000  # of one of them, which the network embeds w
 _HELD_OUT_SHARE: Final = 0.2  # share of the good images that set the threshold and are kept out of training
 _LEAST_REFERENCE: Final = 16  # good images left for the reference set where more than a fifth is held out
 _COLOUR_WORTH: Final = 4.0  # distance of good colours from each other, as a multiple of that in grey
-_FEW_COLOURS: Final = 10  # good images with which colours at one location are worth half of that
 _MOST_GAIN: Final = 100.0  # of colours: one level of 255 then weighs as much as nearly the farthest in grey
 _FARTHEST_USUAL: Final = 2.0  # times gain, from the usual colour, of most good ones: farther out a fifth is told apart
 _MOST_COLOURS: Final = 0.95
@@ -279,13 +278,11 @@ def coloured_network(
 ) -> ColouredNetwork:
     """Add colours to a network that sees grey, so that they are worth what they tell of good images.
 
-    `_N_FOR_COLOUR` of them, spread over all, tell it. Every cell is compared with that cell of the other good images
-    which looks most like it in grey. How far their colours lie apart is what good colours do; it is made
+    `_N_FOR_COLOUR` of them, spread over all, tell it. Every cell is compared with that cell of the other good
+    images which looks most like it in grey. How far their colours lie apart is what good colours do; it is made
     `_COLOUR_WORTH` times as much of a distance as what lies between the two in grey. So the steadier the colours of
-    good parts are, the more a difference of them counts; but never so much that most good colours lie where the sphere
-    tells them hardly apart (`_FARTHEST_USUAL`). And less where images are few that are compared at the same location
-    (`_FEW_COLOURS`): each place has then shown few good colours, and a new good part, whose colours all lie off a
-    little, would stand out by them.
+    good parts are, the more a difference of them counts; but never so much that most good colours lie where the
+    sphere tells them hardly apart (`_FARTHEST_USUAL`).
 
     Args:
         network: trained.
@@ -306,8 +303,7 @@ def coloured_network(
     cells = [each.colours[:, each.counts] for each in seen if each.counts.any()]  # (2, n) each
     usual = torch.cat(cells, dim=1).median(dim=1).values  # (2,)
     grey, colour = (_usual_square([each[:, part] for each in apart]) for part in (slice(None, -2), slice(-2, None)))
-    trust = len(embeddings) / (len(embeddings) + _FEW_COLOURS) if kind is Reference.LOCATION else 1.0
-    worth = trust * _COLOUR_WORTH * (grey.clamp_min(SQUARE_FLOOR) / colour).sqrt()
+    worth = _COLOUR_WORTH * (grey.clamp_min(SQUARE_FLOOR) / colour).sqrt()
     gain = float(worth * GREY_SHARE / (COLOUR_SHARE * BoundedNetwork.RADIUS))
     far = [float((each - usual[:, None]).norm(dim=0).quantile(_MOST_COLOURS)) for each in cells]
     gain = min(gain, _MOST_GAIN, _FARTHEST_USUAL / max(float(np.median(far)), 1e-6))
