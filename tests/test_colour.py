@@ -532,6 +532,7 @@ class TestSurvey:
         greys = [as_image(image) for image in images]
         assert survey(written(tmp_path, [*images[:4], *greys[4:]])).coloured
         assert not survey(written(tmp_path, [*images[:3], *greys[3:]])).coloured  # half of them are not most
+        assert not survey(written(tmp_path, [*images[:2], *greys[2:]])).coloured
 
     def test_a_hot_pixel_is_no_colour(self, tmp_path: Path) -> None:
         images = [np.stack([as_image(surface(seed))] * 3, axis=-1) for seed in range(4)]

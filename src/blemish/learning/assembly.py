@@ -234,7 +234,7 @@ def nearest_detector(
         progress("making the reference set", done, len(chosen))
     whole: BoundedNetwork | ColouredNetwork = network
     if preparation.coloured:
-        colours = [cell_colours(torch.from_numpy(prepared.pixels(index)[1:])) for index in chosen]
+        colours = [cell_colours(torch.from_numpy(prepared.colours(index))) for index in chosen]
         whole = coloured_network(network, embeddings, colours, kind, generator, counted)
         for index, colour in enumerate(colours):  # in place: all together may take half a gigabyte
             embeddings[index] = whole.joined(embeddings[index][None], colour[None])[0]

@@ -197,8 +197,11 @@ class PreparedImages:
 
     def pixels(self, index: int) -> FloatArray:
         """Return an image as a graph takes it: ``(1 or 3, H, W)`` float32 in [0, 1]."""
-        colours = self._colours[index].repeat(2, axis=1).repeat(2, axis=2) / np.float32(LEVELS)
-        return np.concatenate([self.whole(index)[None], colours]) if len(colours) else self.whole(index)[None]
+        return np.concatenate([self.whole(index)[None], self.colours(index)])
+
+    def colours(self, index: int) -> FloatArray:
+        """Return the colour differences of an image: ``(0 or 2, H, W)`` float32 in [0, 1]."""
+        return np.asarray(self._colours[index].repeat(2, axis=1).repeat(2, axis=2) / np.float32(LEVELS))
 
 
 def _halved(plane: FloatArray) -> FloatArray:

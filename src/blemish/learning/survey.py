@@ -255,7 +255,7 @@ def _side(side: int, scale: float) -> int:
 
 
 def thinned(plane: GreyImage, step: int) -> FloatArray:
-    """Take every so many-th row and column of a plane, which is never whole in memory."""
+    """Take every so many-th row and column of a plane; a large one is never whole in memory for it."""
     return np.concatenate([strip[-top % step :: step, ::step] for top, strip in plane.strips()])
 
 
